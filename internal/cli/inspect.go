@@ -1,0 +1,251 @@
+package cli
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"hearth/internal/checkpoint"
+	"hearth/internal/cpu"
+	"hearth/internal/device"
+	"hearth/internal/dtype"
+	"hearth/internal/model"
+)
+
+func newInspect(s Streams) *cobra.Command {
+	var (
+		asJSON  bool
+		gpu     string
+		context int
+	)
+	c := &cobra.Command{
+		Use:   "inspect MODEL",
+		Short: "Show what a checkpoint holds and whether it fits",
+		Long: `Inspect reads a checkpoint's headers: its layout, its shapes against its configuration, bytes by part and format,
+the KV cache a token takes, and whether it fits this machine or a named card, with the reasons.`,
+		Example: "  hearth inspect ./gpt-oss-20b --gpu rtx3090\n  hearth inspect ./gpt-oss-20b --json | jq .parts",
+		Args:    exactly(1, "a model folder or file"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			r, err := inspect(args[0], gpu, context)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				e := json.NewEncoder(s.Out)
+				e.SetIndent("", "  ")
+				return e.Encode(r)
+			}
+			r.print(s.Out)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().StringVar(&gpu, "gpu", "", "plan for a card, such as rtx3090, whether or not it is here")
+	c.Flags().IntVar(&context, "max-model-len", 0, "plan for a context of this many positions (default: the model's own)")
+	return c
+}
+
+// report is what inspect found; its JSON form is for scripts.
+type report struct {
+	Path      string      `json:"path"`
+	Layout    string      `json:"layout"`
+	SizeBytes int64       `json:"size_bytes"`
+	Config    shapeReport `json:"config"`
+	Tensors   int         `json:"tensors"`
+	Parts     []part      `json:"parts"`
+	KV        kvReport    `json:"kv_cache"`
+	Tokenizer string      `json:"tokenizer"`
+	Notes     []string    `json:"notes"`
+	Fits      []fit       `json:"fits"`
+}
+
+type shapeReport struct {
+	Layers       int     `json:"layers"`
+	Hidden       int     `json:"hidden"`
+	Intermediate int     `json:"intermediate"`
+	Heads        int     `json:"heads"`
+	KVHeads      int     `json:"kv_heads"`
+	HeadDim      int     `json:"head_dim"`
+	Experts      int     `json:"experts"`
+	TopK         int     `json:"experts_per_token"`
+	Vocab        int     `json:"vocabulary"`
+	MaxPosition  int     `json:"max_positions"`
+	Window       int     `json:"sliding_window"`
+	WindowLayers int     `json:"sliding_layers"`
+	Parameters   int64   `json:"parameters"`
+	BytesToken   int64   `json:"bytes_read_per_token"`
+	BitsWeight   float64 `json:"bits_per_parameter"`
+}
+
+// part is one role of weights in one format.
+type part struct {
+	Role    string `json:"role"`
+	Format  string `json:"format"`
+	Tensors int    `json:"tensors"`
+	Bytes   int64  `json:"bytes"`
+}
+
+type kvReport struct {
+	BytesPerToken  int64 `json:"bytes_per_token_bf16"`
+	BytesPerWindow int64 `json:"bytes_per_sequence_windows_bf16"`
+	Context        int   `json:"context"`
+	BytesAtContext int64 `json:"bytes_at_context_bf16"`
+}
+
+// fit is the verdict for one place to run.
+type fit struct {
+	Where     string   `json:"where"`
+	Fits      bool     `json:"fits"`
+	Available int64    `json:"available_bytes"`
+	Needed    int64    `json:"needed_bytes"`
+	Reasons   []string `json:"reasons"`
+}
+
+func inspect(path, gpu string, context int) (*report, error) {
+	var chosen *card
+	if gpu != "" {
+		k, err := findCard(gpu)
+		if err != nil {
+			return nil, err
+		}
+		chosen = &k
+	}
+	if err := modelExists(path); err != nil {
+		return nil, err
+	}
+	c, err := checkpoint.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	k := c.Config()
+	if context < 0 || context > k.MaxPosition {
+		return nil, fmt.Errorf("--max-model-len %d: the model was made for 1 to %d positions", context, k.MaxPosition)
+	}
+	if context == 0 {
+		context = k.MaxPosition
+	}
+	r := &report{Path: c.Path(), Layout: c.Layout().String(), SizeBytes: c.Size(), Notes: c.Notes(), Tokenizer: c.TokenizerFile()}
+	r.Config = shapes(c)
+	r.Parts, r.Tensors = parts(c)
+	full, window := model.KVPerToken(k, dtype.BF16)
+	r.KV = kvReport{BytesPerToken: full, BytesPerWindow: window * int64(min(r.Config.Window, context)), Context: context}
+	r.KV.BytesAtContext = full*int64(context) + r.KV.BytesPerWindow
+
+	cpuDevice, err := cpu.New(cpu.Options{})
+	if err != nil {
+		return nil, err
+	}
+	r.Fits = append(r.Fits, fitsMachine(c, cpuDevice.Info(), context))
+	if chosen != nil {
+		r.Fits = append(r.Fits, r.fitsCard(chosen))
+	}
+	return r, nil
+}
+
+func shapes(c *checkpoint.Checkpoint) shapeReport {
+	k := c.Config()
+	r := shapeReport{
+		Layers: k.Layers, Hidden: k.Hidden, Intermediate: k.Intermediate, Heads: k.Heads, KVHeads: k.KVHeads, HeadDim: k.HeadDim,
+		Experts: k.Experts, TopK: k.TopK, Vocab: k.Vocab, MaxPosition: k.MaxPosition,
+	}
+	for _, w := range k.Windows {
+		if w > 0 {
+			r.Window, r.WindowLayers = max(r.Window, w), r.WindowLayers+1
+		}
+	}
+	H, I, q, kv, E := int64(k.Hidden), int64(k.Intermediate), int64(k.Heads*k.HeadDim), int64(k.KVHeads*k.HeadDim), int64(k.Experts)
+	expert := 3*H*I + 2*I + H
+	layer := 2*H + H*(q+2*kv) + q + 2*kv + q*H + H + int64(k.Heads) + E*H + E + E*expert
+	r.Parameters = int64(k.Layers)*layer + 2*int64(k.Vocab)*H + H
+
+	// A decoded token reads everything but the embedding (one row of it) and the experts that were not chosen.
+	for _, t := range c.Tensors() {
+		switch t.Role {
+		case "embed":
+			r.BytesToken += t.Bytes / int64(k.Vocab)
+		case "experts":
+			r.BytesToken += t.Bytes * int64(k.TopK) / E
+		default:
+			r.BytesToken += t.Bytes
+		}
+	}
+	r.BitsWeight = float64(c.Size()) * 8 / float64(r.Parameters)
+	return r
+}
+
+func parts(c *checkpoint.Checkpoint) ([]part, int) {
+	type key struct{ role, format string }
+	sums := map[key]*part{}
+	tensors := c.Tensors()
+	for _, t := range tensors {
+		k := key{t.Role, t.Format.String()}
+		if sums[k] == nil {
+			sums[k] = &part{Role: t.Role, Format: k.format}
+		}
+		sums[k].Tensors++
+		sums[k].Bytes += t.Bytes
+	}
+	out := make([]part, 0, len(sums))
+	for _, p := range sums {
+		out = append(out, *p)
+	}
+	slices.SortFunc(out, func(a, b part) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Role, b.Role), cmp.Compare(a.Format, b.Format))
+	})
+	return out, len(tensors)
+}
+
+// fitsMachine judges the CPU of this machine: weights stay in the page cache, keys and values are float32.
+func fitsMachine(c *checkpoint.Checkpoint, info device.Info, context int) fit {
+	full, window := model.KVPerToken(c.Config(), info.KVFormat)
+	kv := full * int64(context)
+	for _, w := range c.Config().Windows {
+		if w > 0 {
+			kv += window * int64(min(w, context))
+			break
+		}
+	}
+	f := fit{Where: "this machine's CPU", Available: info.Free, Needed: c.Size() + kv}
+	switch {
+	case info.Free == 0:
+		f.Reasons = append(f.Reasons, "this system does not tell how much memory is free")
+	case c.Size() > info.Free:
+		f.Reasons = append(f.Reasons, fmt.Sprintf("weights of %s are more than the free memory: every token would read the disk", model.Bytes(c.Size())))
+	case f.Needed > info.Free:
+		per := max(full, 1)
+		f.Reasons = append(f.Reasons, fmt.Sprintf("weights fit, a context of %d does not: %d positions would", context, max(0, (info.Free-c.Size())/per)))
+	default:
+		f.Fits = true
+		f.Reasons = append(f.Reasons, fmt.Sprintf("weights stay in the page cache, KV cache in float32 takes %s at %d positions", model.Bytes(kv), context))
+	}
+	return f
+}
+
+// fitsCard judges a card from its data sheet: weights in their own format, keys and values in BF16.
+func (r *report) fitsCard(k *card) fit {
+	f := fit{Where: k.Name, Available: k.Memory - reserved, Needed: r.SizeBytes + r.KV.BytesAtContext}
+	f.Fits = f.Needed <= f.Available
+	rest := f.Available - r.SizeBytes
+	switch {
+	case f.Fits:
+		more := (f.Available - f.Needed) / max(r.KV.BytesPerToken, 1)
+		f.Reasons = append(f.Reasons, fmt.Sprintf("one sequence of %d positions fits, with room for %d positions more", r.KV.Context, more))
+	case rest > r.KV.BytesPerWindow:
+		f.Reasons = append(f.Reasons, fmt.Sprintf("weights fit, a context of %d does not: --max-model-len %d would", r.KV.Context, (rest-r.KV.BytesPerWindow)/max(r.KV.BytesPerToken, 1)))
+	default:
+		f.Reasons = append(f.Reasons, fmt.Sprintf("weights of %s are more than the %s that the card leaves", model.Bytes(r.SizeBytes), model.Bytes(f.Available)))
+		if r.Config.BitsWeight > 8 {
+			f.Reasons = append(f.Reasons, "a 4-bit form of the same model (MXFP4 or NF4) takes about a third of it")
+		}
+	}
+	f.Reasons = append(f.Reasons, fmt.Sprintf("%s kept back for the driver, the context and activations", model.Bytes(reserved)))
+	if f.Fits {
+		f.Reasons = append(f.Reasons, fmt.Sprintf("at most %.0f tokens a second at one stream: %d GB/s over %s read a token",
+			float64(k.Bandwidth)*1e9/float64(r.Config.BytesToken), k.Bandwidth, model.Bytes(r.Config.BytesToken)))
+	}
+	return f
+}

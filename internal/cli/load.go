@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"hearth/internal/checkpoint"
+	"hearth/internal/cpu"
+	"hearth/internal/device"
+	"hearth/internal/engine"
+	"hearth/internal/harmony"
+	"hearth/internal/model"
+	"hearth/internal/tokenizer"
+)
+
+// modelFlags are what serve and chat share: which device, how much room, which tokenizer.
+type modelFlags struct {
+	device        string
+	threads       int
+	maxModelLen   int
+	maxSeqs       int
+	maxTokens     int
+	blockSize     int
+	kvBytes       byteSize
+	tokenizer     string
+	noPrefixCache bool
+	maxQueue      int
+}
+
+func (f *modelFlags) add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.device, "device", "auto", "where to run: auto or cpu")
+	fs.IntVar(&f.threads, "threads", 0, "CPU threads (default: every core)")
+	fs.IntVar(&f.maxModelLen, "max-model-len", 0, "positions a conversation may reach (default: the model's, or what fits)")
+	fs.IntVar(&f.maxSeqs, "max-num-seqs", 0, "sequences that run at once (default 16)")
+	fs.IntVar(&f.maxTokens, "max-num-batched-tokens", 0, "tokens computed in one step (default 512)")
+	fs.IntVar(&f.blockSize, "block-size", 0, "positions in a page of the KV cache (default 16)")
+	fs.Var(&f.kvBytes, "kv-cache-memory-bytes", "room for keys and values, such as 4GiB (default: a quarter of the free memory)")
+	fs.StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, or a folder that holds one (default: the model's own)")
+	fs.BoolVar(&f.noPrefixCache, "no-enable-prefix-caching", false, "compute every prompt from its first token")
+	fs.IntVar(&f.maxQueue, "max-queue", 0, "requests that may wait before new ones get 429 (default 1024)")
+}
+
+// runtime is a model that answers: everything serve and chat need.
+type runtime struct {
+	checkpoint *checkpoint.Checkpoint
+	model      *model.Model
+	plan       model.Plan
+	engine     *engine.Engine
+	tokenizer  *tokenizer.Tokenizer
+	harmony    *harmony.Encoding // nil when the tokenizer has no Harmony markers
+	device     device.Info
+}
+
+func (r *runtime) Close() error {
+	var errs []error
+	if r.engine != nil {
+		errs = append(errs, r.engine.Close())
+	}
+	if r.model != nil {
+		errs = append(errs, r.model.Close())
+	}
+	return errors.Join(append(errs, r.checkpoint.Close())...)
+}
+
+// load opens a checkpoint, plans its memory, loads it on a device and starts an engine.
+func load(path string, f *modelFlags, log *slog.Logger) (_ *runtime, err error) {
+	if err := modelExists(path); err != nil {
+		return nil, err
+	}
+	c, err := checkpoint.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &runtime{checkpoint: c}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	d, err := pickDevice(f)
+	if err != nil {
+		return nil, err
+	}
+	r.device = d.Info()
+	r.plan, err = model.NewPlan(c.Config(), r.device, model.Request{
+		MaxContext: f.maxModelLen, MaxSeqs: f.maxSeqs, MaxTokens: f.maxTokens, PageSize: f.blockSize, KVBytes: int64(f.kvBytes),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.loadTokenizer(f.tokenizer); err != nil {
+		return nil, err
+	}
+	if r.model, err = model.Load(c, d, r.plan, nil); err != nil {
+		return nil, err
+	}
+	r.engine, err = engine.New(r.model, engine.Options{MaxQueue: f.maxQueue, PrefixCache: !f.noPrefixCache, Log: log})
+	return r, err
+}
+
+// modelExists answers a wrong path before any reader does, with what can be done about it.
+func modelExists(path string) error {
+	_, err := os.Stat(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if parts := strings.Split(path, "/"); len(parts) == 2 && parts[0] != "." && parts[0] != ".." && parts[0] != "" {
+		return fmt.Errorf("%s: no such folder here; if it is a Hugging Face repository, download it first and name its folder", path)
+	}
+	return fmt.Errorf("%s: no such file or folder: name a folder with *.safetensors files", path)
+}
+
+func pickDevice(f *modelFlags) (device.Device, error) {
+	switch f.device {
+	case "auto", "cpu":
+		return cpu.New(cpu.Options{Threads: f.threads})
+	}
+	return nil, fmt.Errorf("--device %q: this build runs on auto or cpu", f.device)
+}
+
+// loadTokenizer takes the tokenizer that the flag names, else the model's own, else the built-in one.
+func (r *runtime) loadTokenizer(flag string) (err error) {
+	switch file := r.checkpoint.TokenizerFile(); {
+	case flag != "":
+		if st, err := os.Stat(flag); err == nil && st.IsDir() {
+			flag = filepath.Join(flag, "tokenizer.json")
+		}
+		r.tokenizer, err = tokenizer.LoadFile(flag)
+	case file != "":
+		r.tokenizer, err = tokenizer.LoadFile(file)
+	default:
+		tokens, special, ok := r.checkpoint.Vocabulary()
+		if ok {
+			r.tokenizer, err = tokenizer.New(tokens, special)
+		} else {
+			r.tokenizer, err = tokenizer.O200kHarmony()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	r.harmony, err = harmony.New(r.tokenizer)
+	if err != nil {
+		return fmt.Errorf("%s: %w: name another with --tokenizer", r.tokenizer.Name(), err)
+	}
+	return nil
+}
+
+// describe prints what was loaded, and how.
+func (r *runtime) describe(p *printer) {
+	c, plan := r.checkpoint, &r.plan
+	p.line("model", "%s: %s, %s", c.Path(), c.Layout(), model.Bytes(c.Size()))
+	k := c.Config()
+	p.line("", "%d layers, %d experts of which %d, hidden %d, vocabulary %d", k.Layers, k.Experts, k.TopK, k.Hidden, k.Vocab)
+	p.line("tokenizer", "%s", r.tokenizer.Name())
+	p.line("device", "%s: %s", r.device.Name, r.device.Detail)
+	m := r.model.Memory()
+	if m.Mapped > 0 {
+		p.line("weights", "%s read in place from the file's mapping, in their own format", model.Bytes(m.Mapped))
+	} else {
+		p.line("weights", "%s on the device", model.Bytes(m.Weights))
+	}
+	p.line("KV cache", "%s (%s): %d positions a sequence, %d in all, %d sequences at once", model.Bytes(plan.KVBytes), r.device.KVFormat,
+		plan.MaxContext, plan.FullPages*plan.PageSize, plan.MaxSeqs)
+	for _, n := range append(c.Notes(), plan.Notes...) {
+		p.line("note", "%s", n)
+	}
+}
+
+// byteSize is a flag that takes 1073741824, 512MiB, 4GiB or 4GB.
+type byteSize int64
+
+func (b *byteSize) String() string {
+	if *b == 0 {
+		return ""
+	}
+	return model.Bytes(int64(*b))
+}
+
+func (b *byteSize) Type() string { return "size" }
+
+func (b *byteSize) Set(s string) error {
+	units := []struct {
+		suffix string
+		factor float64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(s, u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
+		if err != nil || n <= 0 || n*u.factor > 1<<60 {
+			break
+		}
+		*b = byteSize(n * u.factor)
+		return nil
+	}
+	return fmt.Errorf("%q is not a size: write 4GiB or 512MiB", s)
+}

@@ -1,0 +1,140 @@
+package cpu
+
+import "math"
+
+// ropeJob rotates a token's q and k and writes its k and v to the pages of the layer.
+type ropeJob struct {
+	s     *session
+	layer int
+}
+
+func (j *ropeJob) do(_ *worker, t int) {
+	s := j.s
+	sp := &s.spec
+	half := sp.HeadDim / 2
+	cos, sin := s.cos[t*half:(t+1)*half], s.sin[t*half:(t+1)*half]
+	q := s.q[t*sp.Heads*sp.HeadDim:]
+	for h := range sp.Heads {
+		rotate(q[h*sp.HeadDim:(h+1)*sp.HeadDim], cos, sin)
+	}
+	page, offset := s.slot(j.layer, t, int(s.batch.Positions[t]))
+	for g := range sp.KVHeads {
+		from := (t*sp.KVHeads + g) * sp.HeadDim
+		k, v := s.k[from:from+sp.HeadDim], s.v[from:from+sp.HeadDim]
+		rotate(k, cos, sin)
+		to := ((page*sp.KVHeads+g)*s.lim.PageSize + offset) * sp.HeadDim
+		copy(s.keys[j.layer][to:], k)
+		copy(s.values[j.layer][to:], v)
+	}
+}
+
+// rotate applies the rotary embedding in the half-split form: pairs are (i, i+half).
+func rotate(x, cos, sin []float32) {
+	half := len(cos)
+	lo, hi := x[:half], x[half:2*half]
+	for i, c := range cos {
+		a, b := lo[i], hi[i]
+		lo[i] = a*c - b*sin[i]
+		hi[i] = b*c + a*sin[i]
+	}
+}
+
+// slot finds where position p of token t's sequence lies in layer l's cache.
+func (s *session) slot(l, t, p int) (page, offset int) {
+	q := &s.batch.Seqs[s.seqOf[t]]
+	table := q.Full
+	if s.spec.Windows[l] > 0 {
+		table = q.Window
+	}
+	return int(table[p/s.lim.PageSize]), p % s.lim.PageSize
+}
+
+// attendJob is softmax attention of one token's group of query heads that share a KV head. The head's sink joins the
+// softmax as one more logit, neither scaled nor rotated, and has no value (spec/model.md 4).
+type attendJob struct {
+	s     *session
+	layer int
+}
+
+func (j *attendJob) do(w *worker, item int) {
+	s := j.s
+	sp := &s.spec
+	t, g := item/sp.KVHeads, item%sp.KVHeads
+	group := sp.Heads / sp.KVHeads
+	end := int(s.batch.Positions[t]) + 1
+	begin := 0
+	if win := sp.Windows[j.layer]; win > 0 {
+		begin = max(0, end-win)
+	}
+	n := end - begin
+	scores := w.scores[:group*n]
+	j.scores(scores, t, g, begin, end)
+	for h := range group {
+		head := g*group + h
+		softmaxSink(scores[h*n:(h+1)*n], s.layers[j.layer].Sinks[head])
+	}
+	j.mix(scores, t, g, begin, end)
+}
+
+// scores fills [group, end-begin] with q·k/sqrt(HeadDim), page by page.
+func (j *attendJob) scores(scores []float32, t, g, begin, end int) {
+	s := j.s
+	sp := &s.spec
+	d, group, n := sp.HeadDim, sp.Heads/sp.KVHeads, end-begin
+	scale := float32(1 / math.Sqrt(float64(d)))
+	q := s.q[(t*sp.Heads+g*group)*d:]
+	for p := begin; p < end; {
+		page, offset := s.slot(j.layer, t, p)
+		run := min(s.lim.PageSize-offset, end-p)
+		k := s.keys[j.layer][((page*sp.KVHeads+g)*s.lim.PageSize+offset)*d:]
+		for i := range run {
+			ki := k[i*d : (i+1)*d]
+			for h := range group {
+				scores[h*n+p+i-begin] = dot(q[h*d:(h+1)*d], ki) * scale
+			}
+		}
+		p += run
+	}
+}
+
+// mix writes the weighted sums of the values, [group, HeadDim].
+func (j *attendJob) mix(scores []float32, t, g, begin, end int) {
+	s := j.s
+	sp := &s.spec
+	d, group, n := sp.HeadDim, sp.Heads/sp.KVHeads, end-begin
+	a := s.a[(t*sp.Heads+g*group)*d : (t*sp.Heads+(g+1)*group)*d]
+	clear(a)
+	for p := begin; p < end; {
+		page, offset := s.slot(j.layer, t, p)
+		run := min(s.lim.PageSize-offset, end-p)
+		v := s.values[j.layer][((page*sp.KVHeads+g)*s.lim.PageSize+offset)*d:]
+		for i := range run {
+			vi := v[i*d : (i+1)*d]
+			for h := range group {
+				weight, ah := scores[h*n+p+i-begin], a[h*d:(h+1)*d]
+				for e, x := range vi {
+					ah[e] += weight * x
+				}
+			}
+		}
+		p += run
+	}
+}
+
+// softmaxSink turns scores into weights that sum to less than one: the sink takes its share and is dropped.
+func softmaxSink(scores []float32, sink float32) {
+	m := sink
+	for _, v := range scores {
+		m = max(m, v)
+	}
+	sum := math.Exp(float64(sink - m))
+	for i, v := range scores {
+		e := math.Exp(float64(v - m))
+		scores[i] = float32(e)
+		sum += e
+	}
+	r := float32(1 / sum)
+	for i := range scores {
+		scores[i] *= r
+	}
+}

@@ -1,0 +1,110 @@
+package cpu
+
+import (
+	"math"
+
+	"hearth/internal/device"
+	"hearth/internal/dtype"
+)
+
+type embedJob struct{ s *session }
+
+func (j *embedJob) do(_ *worker, t int) {
+	s, H := j.s, j.s.spec.Hidden
+	s.embedding.DecodeRows(s.x[t*H:(t+1)*H], int(s.batch.Tokens[t]), 1)
+}
+
+type normJob struct {
+	s *session
+	g []float32
+}
+
+func (j *normJob) do(_ *worker, t int) {
+	H := j.s.spec.Hidden
+	rmsNorm(j.s.t[t*H:(t+1)*H], j.s.x[t*H:(t+1)*H], j.g, j.s.spec.Eps)
+}
+
+// rmsNorm: dst = x / sqrt(mean(x²) + eps) * g. The mean is summed in float64: it is one number a row, and the product
+// with g comes before any rounding (spec/model.md 3).
+func rmsNorm(dst, x, g []float32, eps float32) {
+	var sum float64
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	r := float32(1 / math.Sqrt(sum/float64(len(x))+float64(eps)))
+	for i, v := range x {
+		dst[i] = v * r * g[i]
+	}
+}
+
+// linearJob multiplies one input by up to three weights, so that q, k and v are one operation. An item is a tile of
+// weight rows.
+type linearJob struct {
+	s        *session
+	x        []float32
+	n, cols  int
+	segments [3]segment
+	count    int
+}
+
+type segment struct {
+	weight *dtype.Plane
+	bias   []float32
+	y      []float32 // [n, weight.Rows]
+	sum    bool      // y += instead of y =
+	tiles  int
+}
+
+func (j *linearJob) begin(x []float32, n, cols int) { j.x, j.n, j.cols, j.count = x, n, cols, 0 }
+
+func (j *linearJob) put(s segment) {
+	s.tiles = tiles(s.weight.Rows)
+	j.segments[j.count] = s
+	j.count++
+}
+
+func (j *linearJob) add(l *device.Linear, y []float32) {
+	j.put(segment{weight: &l.Weight, bias: l.Bias, y: y})
+}
+
+func (j *linearJob) addPlane(p *dtype.Plane, y []float32) { j.put(segment{weight: p, y: y}) }
+
+func (j *linearJob) accumulate(l *device.Linear, y []float32) {
+	j.put(segment{weight: &l.Weight, bias: l.Bias, y: y, sum: true})
+}
+
+func (j *linearJob) run() {
+	n := 0
+	for i := range j.count {
+		n += j.segments[i].tiles
+	}
+	j.s.pool.run(j, n)
+}
+
+func (j *linearJob) do(w *worker, item int) {
+	seg := &j.segments[0]
+	for i := 1; item >= seg.tiles; i++ {
+		item -= seg.tiles
+		seg = &j.segments[i]
+	}
+	rows := seg.weight.Rows
+	first := item * tileRows
+	r := min(tileRows, rows-first)
+	seg.weight.DecodeRows(w.tile[:r*j.cols], first, r)
+	w.mulTile(j.x, nil, j.n, j.cols, r)
+	for i := range j.n {
+		dst, y := seg.y[i*rows+first:i*rows+first+r], w.y[i*tileRows:i*tileRows+r]
+		if seg.bias != nil {
+			for q, b := range seg.bias[first : first+r] {
+				y[q] += b
+			}
+		}
+		if seg.sum {
+			for q := range dst {
+				dst[q] += y[q]
+			}
+			continue
+		}
+		copy(dst, y)
+	}
+}

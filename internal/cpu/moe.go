@@ -1,0 +1,151 @@
+package cpu
+
+import (
+	"math"
+
+	"hearth/internal/device"
+)
+
+// routeJob picks a token's experts: the TopK largest logits, ties by lower index, then the softmax over those alone.
+type routeJob struct{ s *session }
+
+func (j *routeJob) do(_ *worker, t int) {
+	sp := &j.s.spec
+	logits := j.s.route[t*sp.Experts : (t+1)*sp.Experts]
+	ids := j.s.chosen[t*sp.TopK : (t+1)*sp.TopK]
+	weights := j.s.weight[t*sp.TopK : (t+1)*sp.TopK]
+	topK(logits, ids)
+	var sum float64
+	for i, e := range ids {
+		x := math.Exp(float64(logits[e] - logits[ids[0]]))
+		weights[i] = float32(x)
+		sum += x
+	}
+	for i := range weights {
+		weights[i] = float32(float64(weights[i]) / sum)
+	}
+}
+
+// topK writes the indices of the len(ids) largest values, descending, equals by ascending index.
+func topK(values []float32, ids []int32) {
+	n := 0
+	for e, v := range values {
+		if n == len(ids) && !(v > values[ids[n-1]]) {
+			continue
+		}
+		if n < len(ids) {
+			n++
+		}
+		i := n - 1
+		for ; i > 0 && v > values[ids[i-1]]; i-- {
+			ids[i] = ids[i-1]
+		}
+		ids[i] = int32(e)
+	}
+}
+
+// expertGroups lists, for every expert that some token chose, the rows that go through it.
+type expertGroups struct {
+	active []int32 // experts with at least one row, ascending
+	start  []int32 // [Experts+1]: where each expert's rows begin
+	token  []int32 // by expert: the row of the normed input
+	slot   []int32 // by expert: the row of h, token*TopK+rank
+	fillAt []int32
+}
+
+func newExpertGroups(tokens int, sp *device.Spec) expertGroups {
+	return expertGroups{
+		active: make([]int32, 0, sp.Experts),
+		start:  make([]int32, sp.Experts+1),
+		token:  make([]int32, tokens*sp.TopK),
+		slot:   make([]int32, tokens*sp.TopK),
+		fillAt: make([]int32, sp.Experts),
+	}
+}
+
+// fill sorts the choices [tokens, k] by expert, tokens ascending within each.
+func (g *expertGroups) fill(chosen []int32, k int) {
+	clear(g.start)
+	for _, e := range chosen {
+		g.start[e+1]++
+	}
+	g.active = g.active[:0]
+	for e := range g.fillAt {
+		if g.start[e+1] > 0 {
+			g.active = append(g.active, int32(e))
+		}
+		g.start[e+1] += g.start[e]
+		g.fillAt[e] = g.start[e]
+	}
+	for i, e := range chosen {
+		at := g.fillAt[e]
+		g.token[at], g.slot[at] = int32(i/k), int32(i)
+		g.fillAt[e]++
+	}
+}
+
+// rows gives expert e's rows of the normed input and of h.
+func (g *expertGroups) rows(e int32) (token, slot []int32) {
+	return g.token[g.start[e]:g.start[e+1]], g.slot[g.start[e]:g.start[e+1]]
+}
+
+// gateUpJob: h = swiglu(W1 t + b1), one tile of rows of one expert for all its tokens.
+type gateUpJob struct {
+	s     *session
+	layer int
+	tiles int
+}
+
+func (j *gateUpJob) do(w *worker, item int) {
+	s := j.s
+	sp := &s.spec
+	e := s.groups.active[item/j.tiles]
+	first := item % j.tiles * tileRows
+	r := min(tileRows, 2*sp.Intermediate-first)
+	x := &s.layers[j.layer].GateUp
+	tokens, slots := s.groups.rows(e)
+	x.Weight.DecodeRows(w.tile[:r*sp.Hidden], int(e), first, r)
+	w.mulTile(s.t, tokens, len(tokens), sp.Hidden, r)
+	bias := x.Bias[int(e)*2*sp.Intermediate+first:]
+	for i, slot := range slots {
+		h, y := s.h[int(slot)*sp.Intermediate+first/2:], w.y[i*tileRows:]
+		for q := 0; q < r; q += 2 {
+			h[q/2] = swiglu(y[q]+bias[q], y[q+1]+bias[q+1], sp.SwigluAlpha, sp.SwigluLimit)
+		}
+	}
+}
+
+// swiglu is GPT-OSS's clamped gate: the gate is clamped above only, the up half on both sides and moved by one
+// (spec/model.md 6).
+func swiglu(gate, up, alpha, limit float32) float32 {
+	gate = min(gate, limit)
+	up = max(-limit, min(up, limit))
+	return gate * float32(1/(1+math.Exp(-float64(alpha*gate)))) * (up + 1)
+}
+
+// downJob: x += weight (W2 h + b2) over the experts, one tile of output rows for all tokens.
+type downJob struct {
+	s     *session
+	layer int
+}
+
+func (j *downJob) do(w *worker, item int) {
+	s := j.s
+	sp := &s.spec
+	first := item * tileRows
+	r := min(tileRows, sp.Hidden-first)
+	d := &s.layers[j.layer].Down
+	for _, e := range s.groups.active {
+		tokens, slots := s.groups.rows(e)
+		d.Weight.DecodeRows(w.tile[:r*sp.Intermediate], int(e), first, r)
+		w.mulTile(s.h, slots, len(slots), sp.Intermediate, r)
+		bias := d.Bias[int(e)*sp.Hidden+first:]
+		for i, slot := range slots {
+			weight := s.weight[slot]
+			x, y := s.x[int(tokens[i])*sp.Hidden+first:], w.y[i*tileRows:]
+			for q := range r {
+				x[q] += weight * (y[q] + bias[q])
+			}
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package cpu
+
+import (
+	"errors"
+	"fmt"
+
+	"hearth/internal/device"
+	"hearth/internal/dtype"
+)
+
+// session holds one model: its weights in place, the paged KV cache and the activations of a step.
+type session struct {
+	spec device.Spec
+	lim  device.Limits
+	pool *pool
+	mem  device.Memory
+
+	embedding dtype.Plane
+	layers    []device.Layer
+	loaded    []bool
+	finalNorm []float32
+	head      dtype.Plane
+
+	// keys and values of each layer: [pages, KVHeads, PageSize, HeadDim]
+	keys, values [][]float32
+
+	batch  *device.Batch
+	tokens int
+
+	x      []float32 // residual, [tokens, Hidden]
+	t      []float32 // normed, [tokens, Hidden]
+	q      []float32 // [tokens, Heads*HeadDim]
+	k, v   []float32 // [tokens, KVHeads*HeadDim]
+	a      []float32 // attention output, [tokens, Heads*HeadDim]
+	cos    []float32 // [tokens, HeadDim/2], with the YaRN factor
+	sin    []float32
+	seqOf  []int32   // token -> index in batch.Seqs
+	route  []float32 // router logits, [tokens, Experts]
+	chosen []int32   // [tokens, TopK], by descending logit
+	weight []float32 // [tokens, TopK]
+	h      []float32 // expert activations, [tokens*TopK, Intermediate]
+	groups expertGroups
+	logits []float32 // [logit rows, Vocab]
+	out    []device.Output
+
+	jobs jobs
+}
+
+// jobs are the operations, kept in the session so that a step allocates nothing.
+type jobs struct {
+	embed  embedJob
+	rope   ropeJob
+	norm   normJob
+	linear linearJob
+	attend attendJob
+	route  routeJob
+	gateUp gateUpJob
+	down   downJob
+	sample sampleJob
+}
+
+func newSession(spec device.Spec, lim device.Limits, threads int) *session {
+	s := &session{spec: spec, lim: lim, layers: make([]device.Layer, spec.Layers), loaded: make([]bool, spec.Layers)}
+	T, qw, kw := lim.MaxTokens, spec.Heads*spec.HeadDim, spec.KVHeads*spec.HeadDim
+
+	buffers := []struct {
+		p *[]float32
+		n int
+	}{
+		{&s.x, T * spec.Hidden}, {&s.t, T * spec.Hidden}, {&s.q, T * qw}, {&s.k, T * kw}, {&s.v, T * kw}, {&s.a, T * qw},
+		{&s.cos, T * spec.HeadDim / 2}, {&s.sin, T * spec.HeadDim / 2}, {&s.route, T * spec.Experts},
+		{&s.weight, T * spec.TopK}, {&s.h, T * spec.TopK * spec.Intermediate}, {&s.logits, lim.MaxLogits * spec.Vocab},
+	}
+	for _, b := range buffers {
+		*b.p = make([]float32, b.n)
+		s.mem.Activation += int64(b.n) * 4
+	}
+	s.seqOf = make([]int32, T)
+	s.chosen = make([]int32, T*spec.TopK)
+	s.out = make([]device.Output, lim.MaxLogits)
+	s.groups = newExpertGroups(T, &spec)
+
+	s.keys, s.values = make([][]float32, spec.Layers), make([][]float32, spec.Layers)
+	for l, w := range spec.Windows {
+		pages := lim.FullPages
+		if w > 0 {
+			pages = lim.WindowPages
+		}
+		n := pages * lim.PageSize * kw
+		s.keys[l], s.values[l] = make([]float32, n), make([]float32, n)
+		s.mem.KV += int64(n) * 8
+	}
+
+	widest := max(spec.Hidden, spec.Intermediate, qw)
+	context := max(lim.FullPages, lim.WindowPages) * lim.PageSize
+	workers := make([]*worker, threads)
+	for i := range workers {
+		workers[i] = &worker{
+			tile:   make([]float32, tileRows*widest),
+			y:      make([]float32, max(T, lim.MaxLogits)*tileRows),
+			scores: make([]float32, spec.Heads/spec.KVHeads*context),
+			draw:   newDrawScratch(spec.Vocab),
+		}
+	}
+	s.pool = newPool(workers)
+	s.jobs = jobs{
+		embed: embedJob{s}, rope: ropeJob{s: s}, norm: normJob{s: s}, linear: linearJob{s: s}, attend: attendJob{s: s},
+		route: routeJob{s}, gateUp: gateUpJob{s: s}, down: downJob{s: s}, sample: sampleJob{s},
+	}
+	return s
+}
+
+func (s *session) Close() error {
+	s.pool.close()
+	return nil
+}
+
+func (s *session) Memory() device.Memory { return s.mem }
+
+func (s *session) LoadEmbedding(p dtype.Plane) error {
+	s.embedding = p
+	return s.keep("embedding", &p, s.spec.Vocab, s.spec.Hidden)
+}
+
+func (s *session) LoadHead(norm []float32, p dtype.Plane) error {
+	s.finalNorm, s.head = norm, p
+	return errors.Join(vector("final norm", norm, s.spec.Hidden), s.keep("head", &p, s.spec.Vocab, s.spec.Hidden))
+}
+
+func (s *session) LoadLayer(l int, w *device.Layer) error {
+	if l < 0 || l >= s.spec.Layers {
+		return fmt.Errorf("layer %d of %d", l, s.spec.Layers)
+	}
+	sp := &s.spec
+	qw, kw := sp.Heads*sp.HeadDim, sp.KVHeads*sp.HeadDim
+	err := errors.Join(
+		vector("attention norm", w.AttnNorm, sp.Hidden), vector("MLP norm", w.MLPNorm, sp.Hidden), vector("sinks", w.Sinks, sp.Heads),
+		s.keepLinear("q", &w.Q, qw, sp.Hidden), s.keepLinear("k", &w.K, kw, sp.Hidden), s.keepLinear("v", &w.V, kw, sp.Hidden),
+		s.keepLinear("o", &w.O, sp.Hidden, qw), s.keepLinear("router", &w.Router, sp.Experts, sp.Hidden),
+		s.keepExperts("gate_up", &w.GateUp, 2*sp.Intermediate, sp.Hidden), s.keepExperts("down", &w.Down, sp.Hidden, sp.Intermediate),
+	)
+	if err != nil {
+		return fmt.Errorf("layer %d: %w", l, err)
+	}
+	s.layers[l], s.loaded[l] = *w, true
+	return nil
+}
+
+func (s *session) keepLinear(name string, l *device.Linear, rows, cols int) error {
+	err := s.keep(name, &l.Weight, rows, cols)
+	if l.Bias != nil {
+		err = errors.Join(err, vector(name+" bias", l.Bias, rows))
+	}
+	return err
+}
+
+func (s *session) keepExperts(name string, x *device.Experts, rows, cols int) error {
+	if n := x.Weight.Experts(); n != s.spec.Experts {
+		return fmt.Errorf("%s has %d experts, want %d", name, n, s.spec.Experts)
+	}
+	if x.Weight.Odd != nil {
+		rows /= 2
+	}
+	for _, planes := range [][]dtype.Plane{x.Weight.Even, x.Weight.Odd} {
+		for e := range planes {
+			if err := s.keep(fmt.Sprintf("%s of expert %d", name, e), &planes[e], rows, cols); err != nil {
+				return err
+			}
+		}
+	}
+	full, _ := x.Weight.Shape()
+	return vector(name+" bias", x.Bias, s.spec.Experts*full)
+}
+
+func (s *session) keep(name string, p *dtype.Plane, rows, cols int) error {
+	if p.Rows != rows || p.Cols != cols {
+		return fmt.Errorf("%s is [%d, %d], want [%d, %d]", name, p.Rows, p.Cols, rows, cols)
+	}
+	if err := p.Check(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	s.mem.Mapped += p.Bytes()
+	return nil
+}
+
+func vector(name string, v []float32, n int) error {
+	if len(v) != n {
+		return fmt.Errorf("%s has %d values, want %d", name, len(v), n)
+	}
+	return nil
+}

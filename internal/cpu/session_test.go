@@ -1,0 +1,287 @@
+package cpu
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"hearth/internal/device"
+	"hearth/internal/dtype"
+)
+
+type random struct{ *rand.Rand }
+
+func newRand(seed uint64) random { return random{rand.New(rand.NewPCG(seed, 7))} }
+
+func (r random) floats(n int) []float32 {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(r.NormFloat64())
+	}
+	return v
+}
+
+func (r random) plane(rows, cols int) dtype.Plane {
+	data := make([]byte, 0, rows*cols*4)
+	for range rows * cols {
+		v := float32(r.NormFloat64() / math.Sqrt(float64(cols)))
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
+	}
+	return dtype.Plane{Format: dtype.F32, Rows: rows, Cols: cols, Data: data}
+}
+
+func (r random) linear(rows, cols int) device.Linear {
+	return device.Linear{Weight: r.plane(rows, cols), Bias: r.floats(rows)}
+}
+
+func (r random) experts(n, rows, cols int) device.Experts {
+	x := device.Experts{Bias: r.floats(n * rows)}
+	for range n {
+		x.Weight.Even = append(x.Weight.Even, r.plane(rows, cols))
+	}
+	return x
+}
+
+// tiny is a model of odd sizes: no width is a multiple of the tile, the window of the page, or the group of four.
+func tiny(t testing.TB, threads int) (device.Session, device.Spec, device.Limits) {
+	t.Helper()
+	sp := device.Spec{
+		Layers: 3, Hidden: 50, Intermediate: 23, Heads: 6, KVHeads: 2, HeadDim: 10, Experts: 7, TopK: 3, Vocab: 101,
+		Eps: 1e-5, SwigluAlpha: 1.702, SwigluLimit: 7, Windows: []int{5, 0, 5},
+		InvFreq: []float32{1, 0.3, 0.1, 0.03, 0.01}, RopeScale: 1.3,
+	}
+	lim := device.Limits{MaxTokens: 64, MaxSeqs: 8, MaxLogits: 64, PageSize: 4, FullPages: 40, WindowPages: 40}
+	d, err := New(Options{Threads: threads})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := d.NewSession(sp, lim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	r := newRand(3)
+	if err := s.LoadEmbedding(r.plane(sp.Vocab, sp.Hidden)); err != nil {
+		t.Fatal(err)
+	}
+	qw, kw := sp.Heads*sp.HeadDim, sp.KVHeads*sp.HeadDim
+	for l := range sp.Layers {
+		w := &device.Layer{
+			AttnNorm: r.floats(sp.Hidden), MLPNorm: r.floats(sp.Hidden), Sinks: r.floats(sp.Heads),
+			Q: r.linear(qw, sp.Hidden), K: r.linear(kw, sp.Hidden), V: r.linear(kw, sp.Hidden), O: r.linear(sp.Hidden, qw),
+			Router: r.linear(sp.Experts, sp.Hidden),
+			GateUp: r.experts(sp.Experts, 2*sp.Intermediate, sp.Hidden), Down: r.experts(sp.Experts, sp.Hidden, sp.Intermediate),
+		}
+		if err := s.LoadLayer(l, w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.LoadHead(r.floats(sp.Hidden), r.plane(sp.Vocab, sp.Hidden)); err != nil {
+		t.Fatal(err)
+	}
+	return s, sp, lim
+}
+
+func step(t testing.TB, s device.Session, sp device.Spec, b *device.Batch, out []device.Output) {
+	t.Helper()
+	if err := s.Begin(b); err != nil {
+		t.Fatal(err)
+	}
+	s.Embed()
+	for l := range sp.Layers {
+		s.QKV(l)
+		s.Attend(l)
+		s.AttnOut(l)
+		s.Route(l)
+		s.GateUp(l)
+		s.Down(l)
+	}
+	s.Head()
+	if err := s.Finish(out); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pages gives sequence i its own pages, in an order that is not ascending.
+func pages(i, n int) []int32 {
+	p := make([]int32, n)
+	for j := range p {
+		p[j] = int32((i*10 + (j*7)%10) % 40)
+	}
+	return p
+}
+
+// run reads each prompt in chunks of the given size, all sequences in one batch, and returns the log-probability of
+// the next token at every position.
+func run(t testing.TB, s device.Session, sp device.Spec, prompts [][]int32, chunk int) [][]float32 {
+	t.Helper()
+	got := make([][]float32, len(prompts))
+	out := make([]device.Output, 64)
+	for at := 0; ; at += chunk {
+		var b device.Batch
+		var owner []int
+		for i, p := range prompts {
+			n := min(chunk, len(p)-at)
+			if n <= 0 {
+				continue
+			}
+			b.Seqs = append(b.Seqs, device.Seq{First: len(b.Tokens), Count: n, Full: pages(i, 10), Window: pages(i, 10)})
+			for j := range n {
+				target := int32(0)
+				if at+j+1 < len(p) {
+					target = p[at+j+1]
+				}
+				b.Logits = append(b.Logits, device.LogitRow{Row: len(b.Tokens), Target: target})
+				owner = append(owner, i)
+				b.Tokens = append(b.Tokens, p[at+j])
+				b.Positions = append(b.Positions, int32(at+j))
+			}
+		}
+		if len(b.Tokens) == 0 {
+			return got
+		}
+		step(t, s, sp, &b, out)
+		for i, o := range out[:len(b.Logits)] {
+			if o.Err != nil {
+				t.Fatal(o.Err)
+			}
+			got[owner[i]] = append(got[owner[i]], o.TargetLogProb)
+		}
+	}
+}
+
+// The oracle's promise: results do not depend on chunks, on neighbours in the batch, or on threads, to the last bit.
+func TestResultsDoNotDependOnBatching(t *testing.T) {
+	r := newRand(9)
+	var prompts [][]int32
+	for _, n := range []int{1, 13, 20, 30} {
+		p := make([]int32, n)
+		for i := range p {
+			p[i] = int32(r.IntN(101))
+		}
+		prompts = append(prompts, p)
+	}
+	s, sp, _ := tiny(t, 1)
+	want := make([][]float32, len(prompts))
+	for i := range prompts {
+		want[i] = run(t, s, sp, prompts[i:i+1], 1)[0]
+	}
+	for _, threads := range []int{1, 2, 5} {
+		s, sp, _ := tiny(t, threads)
+		for _, chunk := range []int{1, 3, 4, 16} {
+			got := run(t, s, sp, prompts, chunk)
+			for i := range want {
+				if !slices.Equal(got[i], want[i]) {
+					t.Errorf("threads %d chunk %d prompt %d: %v, alone one by one %v", threads, chunk, i, got[i], want[i])
+				}
+			}
+		}
+	}
+}
+
+// Window pages that no query can reach are released by the engine and come as -1; they must not be read.
+func TestReleasedWindowPagesAreNotRead(t *testing.T) {
+	prompt := make([]int32, 30)
+	for i := range prompt {
+		prompt[i] = int32(i * 3)
+	}
+	s, sp, lim := tiny(t, 2)
+	want := run(t, s, sp, [][]int32{prompt}, 1)[0]
+
+	s, sp, _ = tiny(t, 2)
+	out := make([]device.Output, 1)
+	for p, id := range prompt {
+		window := pages(0, 10)
+		for b := range window {
+			if (b+1)*lim.PageSize <= p-5+1 {
+				window[b] = -1
+			}
+		}
+		b := &device.Batch{Tokens: []int32{id}, Positions: []int32{int32(p)},
+			Seqs: []device.Seq{{Count: 1, Full: pages(0, 10), Window: window}}, Logits: []device.LogitRow{{Target: append(prompt, 0)[p+1]}}}
+		step(t, s, sp, b, out)
+		if out[0].TargetLogProb != want[p] {
+			t.Fatalf("position %d: %v, want %v", p, out[0].TargetLogProb, want[p])
+		}
+	}
+}
+
+func TestStepAllocatesNothing(t *testing.T) {
+	s, sp, _ := tiny(t, 2)
+	b := &device.Batch{
+		Tokens: []int32{5, 6, 7}, Positions: []int32{3, 0, 1},
+		Seqs:   []device.Seq{{Count: 1, Full: pages(0, 4), Window: pages(0, 4)}, {First: 1, Count: 2, Full: pages(1, 4), Window: pages(1, 4)}},
+		Logits: []device.LogitRow{{Row: 0, Target: -1, Sample: &device.Sampling{Temperature: 1, TopP: 0.9, TopK: 20, Presence: 1, Output: []int32{1, 2}}}, {Row: 2, Target: 4, Top: 5}},
+	}
+	out := make([]device.Output, 2)
+	if n := testing.AllocsPerRun(20, func() { step(t, s, sp, b, out) }); n != 0 {
+		t.Errorf("a step allocates %v times", n)
+	}
+}
+
+func TestBrokenWeightsAreAnError(t *testing.T) {
+	s, sp, _ := tiny(t, 2)
+	r := newRand(1)
+	head := r.plane(sp.Vocab, sp.Hidden)
+	binary.LittleEndian.PutUint32(head.Data[77*4*sp.Hidden:], math.Float32bits(float32(math.NaN())))
+	if err := s.LoadHead(r.floats(sp.Hidden), head); err != nil {
+		t.Fatal(err)
+	}
+	b := &device.Batch{Tokens: []int32{1}, Positions: []int32{0}, Seqs: []device.Seq{{Count: 1, Full: pages(0, 1), Window: pages(0, 1)}},
+		Logits: []device.LogitRow{{Target: -1, Sample: &device.Sampling{}}}}
+	out := make([]device.Output, 1)
+	step(t, s, sp, b, out)
+	if out[0].Err == nil || out[0].Token != -1 {
+		t.Errorf("logits with a NaN gave token %d and error %v", out[0].Token, out[0].Err)
+	}
+}
+
+func TestLoadRefusesWrongShapes(t *testing.T) {
+	s, sp, _ := tiny(t, 1)
+	r := newRand(1)
+	for name, err := range map[string]error{
+		"embedding": s.LoadEmbedding(r.plane(sp.Vocab, sp.Hidden-1)),
+		"head":      s.LoadHead(r.floats(sp.Hidden-1), r.plane(sp.Vocab, sp.Hidden)),
+		"layer":     s.LoadLayer(0, &device.Layer{}),
+		"index":     s.LoadLayer(sp.Layers, &device.Layer{}),
+	} {
+		if err == nil {
+			t.Errorf("%s of a wrong shape was taken", name)
+		}
+	}
+}
+
+func TestBatchCheck(t *testing.T) {
+	good := func() *device.Batch {
+		return &device.Batch{Tokens: []int32{1, 2}, Positions: []int32{0, 1}, Seqs: []device.Seq{{Count: 2, Full: []int32{0}, Window: []int32{0}}}}
+	}
+	s, sp, _ := tiny(t, 1)
+	if err := s.Begin(good()); err != nil {
+		t.Fatal(err)
+	}
+	for i, breakIt := range []func(*device.Batch){
+		func(b *device.Batch) { b.Tokens = nil },
+		func(b *device.Batch) { b.Tokens[1] = int32(sp.Vocab) },
+		func(b *device.Batch) { b.Tokens[0] = -1 },
+		func(b *device.Batch) { b.Positions[1] = 2 },
+		func(b *device.Batch) { b.Positions = b.Positions[:1] },
+		func(b *device.Batch) { b.Seqs[0].Count = 1 },
+		func(b *device.Batch) { b.Seqs[0].First = 1 },
+		func(b *device.Batch) { b.Seqs[0].Full = nil },
+		func(b *device.Batch) { b.Seqs[0].Full[0] = 40 },
+		func(b *device.Batch) { b.Seqs[0].Window[0] = 40 },
+		func(b *device.Batch) { b.Logits = []device.LogitRow{{Row: 2}} },
+		func(b *device.Batch) { b.Logits = []device.LogitRow{{Row: 1}, {Row: 0}} },
+		func(b *device.Batch) { b.Logits = []device.LogitRow{{Target: int32(sp.Vocab)}} },
+		func(b *device.Batch) { b.Tokens, b.Positions = make([]int32, 65), make([]int32, 65) },
+	} {
+		b := good()
+		breakIt(b)
+		if err := s.Begin(b); err == nil {
+			t.Errorf("broken batch %d was taken: %s", i, fmt.Sprintf("%+v", b))
+		}
+	}
+}

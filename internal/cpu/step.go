@@ -1,0 +1,132 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+
+	"hearth/internal/device"
+)
+
+// Begin takes the batch and prepares what all layers share: each token's sequence and rotary angles.
+func (s *session) Begin(b *device.Batch) error {
+	if err := b.Check(&s.spec, &s.lim); err != nil {
+		return err
+	}
+	for l, ok := range s.loaded {
+		if !ok {
+			return fmt.Errorf("layer %d is not loaded", l)
+		}
+	}
+	if s.finalNorm == nil || s.embedding.Rows == 0 {
+		return fmt.Errorf("embedding or head is not loaded")
+	}
+	s.batch, s.tokens = b, len(b.Tokens)
+	for i := range b.Seqs {
+		for j := range b.Seqs[i].Count {
+			s.seqOf[b.Seqs[i].First+j] = int32(i)
+		}
+	}
+	half := s.spec.HeadDim / 2
+	for t, p := range b.Positions {
+		for i, f := range s.spec.InvFreq {
+			// The angle is rounded to float32 before the sine is taken, as in training: see spec/model.md 5.
+			angle := float64(float32(p) * f)
+			s.cos[t*half+i] = float32(math.Cos(angle)) * s.spec.RopeScale
+			s.sin[t*half+i] = float32(math.Sin(angle)) * s.spec.RopeScale
+		}
+	}
+	return nil
+}
+
+// Embed copies the tokens' rows of the embedding.
+func (s *session) Embed() { s.pool.run(&s.jobs.embed, s.tokens) }
+
+// QKV writes q, k and v for layer l; k and v also to their pages.
+func (s *session) QKV(l int) {
+	w := &s.layers[l]
+	s.normed(w.AttnNorm)
+	s.jobs.linear.begin(s.t, s.tokens, s.spec.Hidden)
+	s.jobs.linear.add(&w.Q, s.q)
+	s.jobs.linear.add(&w.K, s.k)
+	s.jobs.linear.add(&w.V, s.v)
+	s.jobs.linear.run()
+	s.jobs.rope.layer = l
+	s.pool.run(&s.jobs.rope, s.tokens)
+}
+
+// Attend runs paged attention for layer l, one item for each token and KV head.
+func (s *session) Attend(l int) {
+	s.jobs.attend.layer = l
+	s.pool.run(&s.jobs.attend, s.tokens*s.spec.KVHeads)
+}
+
+// AttnOut adds the output projection to the residual.
+func (s *session) AttnOut(l int) {
+	s.jobs.linear.begin(s.a, s.tokens, s.spec.Heads*s.spec.HeadDim)
+	s.jobs.linear.accumulate(&s.layers[l].O, s.x)
+	s.jobs.linear.run()
+}
+
+// Route chooses the experts of every token and groups the tokens by expert.
+func (s *session) Route(l int) {
+	w := &s.layers[l]
+	s.normed(w.MLPNorm)
+	s.jobs.linear.begin(s.t, s.tokens, s.spec.Hidden)
+	s.jobs.linear.add(&w.Router, s.route)
+	s.jobs.linear.run()
+	s.pool.run(&s.jobs.route, s.tokens)
+	s.groups.fill(s.chosen[:s.tokens*s.spec.TopK], s.spec.TopK)
+}
+
+// GateUp computes the chosen experts' activations, one item for each active expert and tile of rows.
+func (s *session) GateUp(l int) {
+	j := &s.jobs.gateUp
+	j.layer, j.tiles = l, tiles(2*s.spec.Intermediate)
+	s.pool.run(j, len(s.groups.active)*j.tiles)
+}
+
+// Down adds the experts' outputs to the residual, one item for each tile of output rows: a tile meets its experts in
+// ascending order, so sums do not depend on the threads.
+func (s *session) Down(l int) {
+	s.jobs.down.layer = l
+	s.pool.run(&s.jobs.down, tiles(s.spec.Hidden))
+}
+
+// Head computes the asked-for rows of logits. Their final norm is gathered into t first.
+func (s *session) Head() {
+	n := len(s.batch.Logits)
+	if n == 0 {
+		return
+	}
+	for i := range s.batch.Logits {
+		row := s.batch.Logits[i].Row
+		// Rows ascend, so a row is never overwritten before it is read: x itself is kept, t is scratch.
+		rmsNorm(s.t[i*s.spec.Hidden:(i+1)*s.spec.Hidden], s.x[row*s.spec.Hidden:(row+1)*s.spec.Hidden], s.finalNorm, s.spec.Eps)
+	}
+	s.jobs.linear.begin(s.t, n, s.spec.Hidden)
+	s.jobs.linear.addPlane(&s.head, s.logits)
+	s.jobs.linear.run()
+}
+
+// Finish samples and reports, one item for each logit row.
+func (s *session) Finish(out []device.Output) error {
+	n := len(s.batch.Logits)
+	if len(out) < n {
+		return fmt.Errorf("room for %d outputs, the batch has %d logit rows", len(out), n)
+	}
+	s.out = out[:n]
+	s.pool.run(&s.jobs.sample, n)
+	s.batch = nil
+	return s.pool.takeErr()
+}
+
+// Residual copies x to the host.
+func (s *session) Residual(dst []float32) { copy(dst, s.x[:s.tokens*s.spec.Hidden]) }
+
+// normed fills t with the RMSNorm of x.
+func (s *session) normed(g []float32) {
+	s.jobs.norm.g = g
+	s.pool.run(&s.jobs.norm, s.tokens)
+}
+
+func tiles(rows int) int { return (rows + tileRows - 1) / tileRows }

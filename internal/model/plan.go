@@ -1,0 +1,140 @@
+package model
+
+import (
+	"fmt"
+
+	"hearth/internal/checkpoint"
+	"hearth/internal/device"
+	"hearth/internal/dtype"
+)
+
+// Request is what the user asks of a plan; zero values take defaults.
+type Request struct {
+	MaxContext int   // positions a sequence may reach; 0: the model's own, or what fits
+	MaxSeqs    int   // sequences that run at once; 0: 16
+	MaxTokens  int   // rows of one batch; 0: 512
+	PageSize   int   // 0: 16
+	KVBytes    int64 // budget for keys and values; 0: a quarter of the memory that is free, 4 GiB where that is unknown
+}
+
+// Plan is the room that a model is given.
+type Plan struct {
+	device.Limits
+	MaxContext int
+	KVBytes    int64 // what the pages take
+	// PerToken and PerSequence are KV bytes: of one more position in the full-attention layers, and of the window
+	// layers of one sequence, whatever its length.
+	PerToken, PerSequence int64
+	Notes                 []string // decisions worth telling
+}
+
+const (
+	defaultSeqs   = 16
+	defaultTokens = 512
+	defaultPage   = 16
+	logitRows     = 64
+	unknownBudget = 4 << 30
+)
+
+// KVPerToken gives the bytes of keys and values that one position takes in all full-attention layers, and in all
+// sliding-window layers.
+func KVPerToken(c *checkpoint.Config, f dtype.Format) (full, window int64) {
+	layer := int64(2*c.KVHeads*c.HeadDim) * int64(f.Bits()) / 8
+	for _, w := range c.Windows {
+		if w > 0 {
+			window += layer
+		} else {
+			full += layer
+		}
+	}
+	return full, window
+}
+
+// NewPlan decides how many pages the KV cache gets. It refuses what cannot hold one sequence of the context that was
+// asked for; without such a wish the context is as long as fits, and a note says so.
+func NewPlan(c *checkpoint.Config, info device.Info, r Request) (Plan, error) {
+	p := Plan{Limits: device.Limits{
+		MaxTokens: or(r.MaxTokens, defaultTokens), MaxSeqs: or(r.MaxSeqs, defaultSeqs), PageSize: or(r.PageSize, defaultPage),
+	}}
+	if p.MaxTokens < 1 || p.MaxSeqs < 1 || p.PageSize < 1 || r.MaxContext < 0 || r.KVBytes < 0 {
+		return Plan{}, fmt.Errorf("negative size in the request: %+v", r)
+	}
+	p.MaxTokens = max(p.MaxTokens, p.MaxSeqs) // every running sequence may decode in one batch
+	p.MaxLogits = max(logitRows, p.MaxSeqs)
+	if r.MaxContext > c.MaxPosition {
+		return Plan{}, fmt.Errorf("--max-model-len %d is past the %d positions that the model was made for", r.MaxContext, c.MaxPosition)
+	}
+	full, window := KVPerToken(c, info.KVFormat)
+	p.PerToken = full
+
+	windowPages := p.windowPages(c)
+	p.PerSequence = int64(windowPages) * int64(p.PageSize) * window
+	budget := r.KVBytes
+	if budget == 0 {
+		budget = or[int64](info.Free/4, unknownBudget)
+	}
+	want := or(r.MaxContext, c.MaxPosition)
+	pageBytes := int64(p.PageSize) * max(full, 1)
+	pages := pagesFor(want, p.PageSize)
+	if need := int64(pages)*pageBytes + p.PerSequence; need > budget {
+		fit := int((budget-p.PerSequence)/pageBytes) * p.PageSize
+		if r.MaxContext > 0 || fit < p.PageSize {
+			return Plan{}, fmt.Errorf("a sequence of %d positions needs %s of KV cache, %s is planned for it: use --max-model-len %d or --kv-cache-memory-bytes %d",
+				want, Bytes(need), Bytes(budget), max(fit, 0), need)
+		}
+		p.Notes = append(p.Notes, fmt.Sprintf("context limited to %d of %d positions by a KV cache of %s (--kv-cache-memory-bytes raises it)", fit, want, Bytes(budget)))
+		want, pages = fit, fit/p.PageSize
+	}
+	p.MaxContext = want
+	p.share(pages, windowPages, pageBytes, int64(p.PageSize)*window, budget)
+	return p, nil
+}
+
+// share gives what is left of the budget to more sequences, at most MaxSeqs of full length.
+func (p *Plan) share(pages, windowPages int, pageBytes, windowPageBytes, budget int64) {
+	one := int64(pages)*pageBytes + int64(windowPages)*windowPageBytes
+	seqs := int(min(int64(p.MaxSeqs), max(1, budget/max(one, 1))))
+	p.FullPages = pages * seqs
+	// Windows are small: every sequence gets one even where full-length contexts do not fit, as far as memory goes.
+	p.WindowPages = windowPages * p.MaxSeqs
+	rest := budget - int64(p.FullPages)*pageBytes
+	if int64(p.WindowPages)*windowPageBytes > rest {
+		p.WindowPages = max(windowPages, int(rest/max(windowPageBytes, 1)))
+	}
+	p.KVBytes = int64(p.FullPages)*pageBytes + int64(p.WindowPages)*windowPageBytes
+}
+
+// windowPages is how many window pages one sequence can hold at once: the window, the chunk being computed, and a
+// page cut at each end.
+func (p *Plan) windowPages(c *checkpoint.Config) int {
+	w := 0
+	for _, n := range c.Windows {
+		w = max(w, n)
+	}
+	if w == 0 {
+		return pagesFor(c.MaxPosition, p.PageSize)
+	}
+	return min(pagesFor(w+p.MaxTokens, p.PageSize)+1, pagesFor(c.MaxPosition, p.PageSize))
+}
+
+func pagesFor(positions, size int) int { return (positions + size - 1) / size }
+
+func or[N int | int64](n, def N) N {
+	if n == 0 {
+		return def
+	}
+	return n
+}
+
+// Bytes prints a size as people read it.
+func Bytes(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d B", n)
+}
