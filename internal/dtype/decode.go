@@ -114,7 +114,12 @@ func decodeF32(dst []float32, src []byte) {
 func decodeF16(dst []float32, src []byte) {
 	src = src[:len(dst)*2]
 	for i := range dst {
-		dst[i] = FromF16(binary.LittleEndian.Uint16(src[i*2:]))
+		h := binary.LittleEndian.Uint16(src[i*2:])
+		if isNormalF16(h) { // spelled out: FromF16 is too large to be inlined
+			dst[i] = fromNormalF16(h)
+		} else {
+			dst[i] = fromRareF16(h)
+		}
 	}
 }
 

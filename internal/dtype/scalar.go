@@ -17,18 +17,29 @@ func ToBF16(f float32) uint16 {
 
 // FromF16 widens an IEEE 754 half. It is exact; a NaN is made quiet, as the processor's own conversion does.
 func FromF16(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	exp, frac := uint32(h>>10&0x1F), uint32(h&0x3FF)
-	switch exp {
-	case 0: // frac * 2^-24, normal in float32
-		return math.Float32frombits(sign | math.Float32bits(float32(frac)*0x1p-24))
-	case 0x1F:
-		if frac != 0 {
-			frac |= 0x200
-		}
-		return math.Float32frombits(sign | 0x7F80_0000 | frac<<13)
+	if isNormalF16(h) {
+		return fromNormalF16(h)
 	}
-	return math.Float32frombits(sign | (exp+127-15)<<23 | frac<<13)
+	return fromRareF16(h)
+}
+
+func isNormalF16(h uint16) bool { return h&0x7C00-0x400 < 0x7800 }
+
+// fromNormalF16 extends the sign, shifts everything into place and biases the exponent anew.
+func fromNormalF16(h uint16) float32 {
+	return math.Float32frombits(uint32(int16(h))<<13&0x8FFF_E000 + (127-15)<<23)
+}
+
+// fromRareF16 widens zeros, subnormals, infinities and NaNs.
+func fromRareF16(h uint16) float32 {
+	sign, frac := uint32(h&0x8000)<<16, uint32(h&0x3FF)
+	if h&0x7C00 == 0 { // frac * 2^-24, normal in float32
+		return math.Float32frombits(sign | math.Float32bits(float32(frac)*0x1p-24))
+	}
+	if frac != 0 {
+		frac |= 0x200
+	}
+	return math.Float32frombits(sign | 0x7F80_0000 | frac<<13)
 }
 
 // ToF16 rounds to the nearest IEEE 754 half, ties to even, with subnormals; what is too large becomes an infinity.
