@@ -164,10 +164,10 @@ func shapes(c *checkpoint.Checkpoint) shapeReport {
 
 	// A decoded token reads everything but the embedding (one row of it) and the experts that were not chosen.
 	for _, t := range c.Tensors() {
-		switch t.Role {
-		case "embed":
+		switch t.Canonical {
+		case checkpoint.RoleEmbed:
 			r.BytesToken += t.Bytes / int64(k.Vocab)
-		case "experts":
+		case checkpoint.RoleExperts:
 			r.BytesToken += t.Bytes * int64(k.TopK) / E
 		default:
 			r.BytesToken += t.Bytes
@@ -182,9 +182,9 @@ func parts(c *checkpoint.Checkpoint) ([]part, int) {
 	sums := map[key]*part{}
 	tensors := c.Tensors()
 	for _, t := range tensors {
-		k := key{t.Role, t.Format.String()}
+		k := key{string(t.Canonical), t.Format.String()}
 		if sums[k] == nil {
-			sums[k] = &part{Role: t.Role, Format: k.format}
+			sums[k] = &part{Role: k.role, Format: k.format}
 		}
 		sums[k].Tensors++
 		sums[k].Bytes += t.Bytes

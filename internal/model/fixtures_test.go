@@ -56,6 +56,7 @@ func loadModel(t testing.TB, folder string) *Model {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.WindowPages = p.FullPages // the reader below releases no page
 	m, err := Load(c, d, p, nil)
 	if err != nil {
 		t.Fatal(err)
