@@ -6,6 +6,8 @@
 package checkpoint
 
 import (
+	"fmt"
+
 	"hearth/internal/dtype"
 )
 
@@ -109,13 +111,35 @@ func (c *Checkpoint) Close() error {
 }
 
 // Embedding is the token embedding, [Vocab, Hidden].
-func (c *Checkpoint) Embedding() (dtype.Plane, error) { return dtype.Plane{}, errTodo }
+func (c *Checkpoint) Embedding() (dtype.Plane, error) {
+	b := c.binder.run()
+	p := b.embedding()
+	return p, b.err
+}
 
 // FinalNorm is the weight of the norm before the head, [Hidden].
-func (c *Checkpoint) FinalNorm() ([]float32, error) { return nil, errTodo }
+func (c *Checkpoint) FinalNorm() ([]float32, error) {
+	b := c.binder.run()
+	v := b.finalNorm()
+	return v, b.err
+}
 
 // Head is the output projection, [Vocab, Hidden].
-func (c *Checkpoint) Head() (dtype.Plane, error) { return dtype.Plane{}, errTodo }
+func (c *Checkpoint) Head() (dtype.Plane, error) {
+	b := c.binder.run()
+	p := b.head()
+	return p, b.err
+}
 
 // Layer gives layer n. Vectors are decoded to float32; planes point into the mapping.
-func (c *Checkpoint) Layer(n int) (*Layer, error) { return nil, errTodo }
+func (c *Checkpoint) Layer(n int) (*Layer, error) {
+	if n < 0 || n >= c.config.Layers {
+		return nil, fmt.Errorf("layer %d: the model has %d", n, c.config.Layers)
+	}
+	b := c.binder.run()
+	l := b.layer(n)
+	if b.err != nil {
+		return nil, fmt.Errorf("layer %d: %w", n, b.err)
+	}
+	return l, nil
+}

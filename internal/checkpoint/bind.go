@@ -1,0 +1,272 @@
+package checkpoint
+
+import (
+	"fmt"
+	"slices"
+
+	"hearth/internal/dtype"
+)
+
+// claim records what a tensor is used for.
+type claim struct {
+	role   Role
+	format dtype.Format // of the values that the tensor holds or helps to decode
+	shape  []int        // logical shape, where the stored one says nothing
+}
+
+// binder turns the tensors of a store into canonical parts. The same code runs at Open over all layers, to check
+// them and to claim their tensors, and later for each layer that is asked for. The first failure is kept in err;
+// calls after it return zero values.
+type binder struct {
+	store    *store
+	cfg      *Config
+	layout   Layout
+	tied     bool // the head may be the embedding
+	asks     string
+	checking bool // vectors are checked but not decoded
+	claims   map[*tensor]claim
+	maps     map[string]*[256]float32 // nested tables of this run by their bytes: usually one
+	notes    []string
+	err      error
+}
+
+// run returns a binder over the same store for one pass.
+func (b *binder) run() *binder {
+	r := *b
+	r.checking, r.claims, r.notes, r.err = false, nil, nil, nil
+	r.maps = map[string]*[256]float32{}
+	return &r
+}
+
+func (b *binder) fail(t *tensor, format string, args ...any) {
+	if b.err == nil {
+		b.err = fmt.Errorf("%s: tensor %q: %s", t.file, t.name, fmt.Sprintf(format, args...))
+	}
+}
+
+func (b *binder) note(format string, args ...any) {
+	if n := fmt.Sprintf(format, args...); b.checking && !slices.Contains(b.notes, n) {
+		b.notes = append(b.notes, n)
+	}
+}
+
+func (b *binder) claim(t *tensor, role Role, format dtype.Format, shape ...int) {
+	if b.claims == nil {
+		return
+	}
+	if len(shape) == 0 {
+		shape = t.shape
+	}
+	b.claims[t] = claim{role, format, shape}
+}
+
+// get finds a tensor that must be there; nil after a failure.
+func (b *binder) get(name string) *tensor {
+	if b.err != nil {
+		return nil
+	}
+	t := b.store.byName[name]
+	if t == nil {
+		b.err = fmt.Errorf("tensor %q is missing", b.store.shown(name))
+	}
+	return t
+}
+
+// shaped finds a tensor that must be there in a given shape.
+func (b *binder) shaped(name string, shape ...int) *tensor {
+	t := b.get(name)
+	if t != nil && !slices.Equal(t.shape, shape) {
+		b.fail(t, "shape %v, but %s for %v", t.shape, b.asks, shape)
+		return nil
+	}
+	return t
+}
+
+// isFloat says whether a format is plain numbers that every device can decode.
+func isFloat(f dtype.Format) bool { return f == dtype.BF16 || f == dtype.F16 || f == dtype.F32 }
+
+// floats decodes a small tensor of plain numbers: a norm, bias or sink vector.
+func (b *binder) floats(t *tensor) []float32 {
+	if t == nil || b.err != nil {
+		return nil
+	}
+	if !isFloat(t.format) {
+		b.fail(t, "dtype %s, want F32, F16 or BF16", t.stored)
+		return nil
+	}
+	b.claim(t, RoleVectors, t.format)
+	if b.checking {
+		return nil
+	}
+	v, err := dtype.DecodeVector(t.format, t.data)
+	if err != nil {
+		b.fail(t, "%v", err)
+	}
+	return v
+}
+
+func (b *binder) vector(name string, shape ...int) []float32 {
+	return b.floats(b.shaped(name, shape...))
+}
+
+// matrix gives a weight [rows, cols] that is stored in plain numbers or as a bitsandbytes 4-bit tensor.
+func (b *binder) matrix(name string, role Role, rows, cols int) dtype.Plane {
+	if b.store.isQuantised(name) {
+		return b.quantised(name, role, rows, cols)
+	}
+	return b.dense(b.shaped(name, rows, cols), role, rows, cols)
+}
+
+// dense is the plane of a tensor [rows, cols] in plain numbers or in self-contained blocks.
+func (b *binder) dense(t *tensor, role Role, rows, cols int) dtype.Plane {
+	if t == nil || b.err != nil {
+		return dtype.Plane{}
+	}
+	if t.format == dtype.Invalid || t.format == dtype.U8 {
+		b.fail(t, "dtype %s is not supported for a weight; %s", t.stored, readable)
+		return dtype.Plane{}
+	}
+	p := dtype.Plane{Format: t.format, Rows: rows, Cols: cols, Data: t.data}
+	if err := p.Check(); err != nil {
+		b.fail(t, "%v", err)
+	}
+	b.claim(t, role, t.format)
+	return p
+}
+
+func (b *binder) linear(name string, role Role, rows, cols int) Linear {
+	return Linear{Weight: b.matrix(name+".weight", role, rows, cols), Bias: b.vector(name+".bias", rows)}
+}
+
+// splitQKV cuts a fused projection, rows q then k then v, into three.
+func (b *binder) splitQKV(w dtype.Plane, bias []float32, l *Layer) {
+	q, kv := b.cfg.Heads*b.cfg.HeadDim, b.cfg.KVHeads*b.cfg.HeadDim
+	cut := func(first, n int) Linear {
+		part := Linear{}
+		var ok bool
+		if b.err != nil {
+			return part
+		}
+		if part.Weight, ok = w.Slice(first, n); !ok {
+			b.err = fmt.Errorf("%s rows %d to %d of the fused q, k and v cannot be cut out: blocks straddle them", w.Format, first, first+n-1)
+		}
+		if bias != nil {
+			part.Bias = bias[first : first+n : first+n]
+		}
+		return part
+	}
+	l.Q, l.K, l.V = cut(0, q), cut(q, kv), cut(q+kv, kv)
+}
+
+// layer gives layer n.
+func (b *binder) layer(n int) *Layer {
+	switch b.layout {
+	case OpenAI:
+		return b.openAILayer(n)
+	default:
+		return b.hfLayer(n)
+	}
+}
+
+// noMoreLayers refuses a checkpoint with more layers than the configuration has.
+func (b *binder) noMoreLayers() {
+	if b.err != nil {
+		return
+	}
+	name := "layers.%d.input_layernorm.weight"
+	if b.layout == OpenAI {
+		name = "block.%d.attn.norm.scale"
+	}
+	if t := b.store.byName[fmt.Sprintf(name, b.cfg.Layers)]; t != nil {
+		b.fail(t, "but %s for only %d layers", b.asks, b.cfg.Layers)
+	}
+}
+
+func (b *binder) embedding() dtype.Plane {
+	name := "embed_tokens.weight"
+	if b.layout == OpenAI {
+		name = "embedding.weight"
+	}
+	return b.matrix(name, RoleEmbed, b.cfg.Vocab, b.cfg.Hidden)
+}
+
+func (b *binder) finalNorm() []float32 {
+	name := "norm.weight"
+	if b.layout == OpenAI {
+		name = "norm.scale"
+	}
+	return b.vector(name, b.cfg.Hidden)
+}
+
+func (b *binder) head() dtype.Plane {
+	name := "lm_head.weight"
+	if b.layout == OpenAI {
+		name = "unembedding.weight"
+	}
+	if b.tied && !b.store.has(name) {
+		b.note("the head is the embedding: config.json says tie_word_embeddings, and there is no %s", b.store.shown(name))
+		return b.embedding()
+	}
+	return b.matrix(name, RoleHead, b.cfg.Vocab, b.cfg.Hidden)
+}
+
+// experts splits a rank-3 tensor [experts, rows, cols] into its planes.
+func (b *binder) expertPlanes(t *tensor, rows, cols int, transposed bool) dtype.Stack {
+	if t == nil || b.err != nil {
+		return dtype.Stack{}
+	}
+	if t.format == dtype.Invalid || t.format == dtype.U8 {
+		b.fail(t, "experts of dtype %s are not supported; %s", t.stored, readable)
+		return dtype.Stack{}
+	}
+	b.claim(t, RoleExperts, t.format)
+	planes := make([]dtype.Plane, b.cfg.Experts)
+	size := len(t.data) / len(planes)
+	for e := range planes {
+		planes[e] = dtype.Plane{
+			Format: t.format, Rows: rows, Cols: cols, Transposed: transposed, Data: t.data[e*size : (e+1)*size : (e+1)*size],
+		}
+	}
+	if err := planes[0].Check(); err != nil { // all are alike
+		b.fail(t, "%v", err)
+	}
+	return dtype.Stack{Even: planes}
+}
+
+// mxfp4 gives the experts of a tensor stored as codes [experts, rows, cols/32, 16] and scales [experts, rows, cols/32].
+func (b *binder) mxfp4(blocks, scales string, rows, cols int) dtype.Stack {
+	const group = 32
+	if b.err == nil && cols%group != 0 {
+		b.err = fmt.Errorf("tensor %q: an input width of %d is not a multiple of %d", b.store.shown(blocks), cols, group)
+	}
+	n := b.cfg.Experts
+	codes, exps := b.shaped(blocks, n, rows, cols/group, group/2), b.shaped(scales, n, rows, cols/group)
+	for _, t := range []*tensor{codes, exps} {
+		if t != nil && t.format != dtype.U8 {
+			b.fail(t, "dtype %s, want U8", t.stored)
+		}
+	}
+	if b.err != nil {
+		return dtype.Stack{}
+	}
+	b.claim(codes, RoleExperts, dtype.MXFP4, n, rows, cols)
+	b.claim(exps, RoleExperts, dtype.MXFP4)
+	planes := make([]dtype.Plane, n)
+	c, s := len(codes.data)/n, len(exps.data)/n
+	for e := range planes {
+		planes[e] = dtype.Plane{
+			Format: dtype.MXFP4, Rows: rows, Cols: cols,
+			Data: codes.data[e*c : (e+1)*c : (e+1)*c], Scales: exps.data[e*s : (e+1)*s : (e+1)*s],
+		}
+	}
+	return dtype.Stack{Even: planes}
+}
+
+// interleave gives [experts, 2*width] from gate and up biases [experts, width]: even entries gate, odd ones up.
+func interleave(gate, up []float32) []float32 {
+	out := make([]float32, 0, len(gate)+len(up))
+	for i := range gate {
+		out = append(out, gate[i], up[i])
+	}
+	return out
+}
