@@ -1,9 +1,6 @@
 package dtype
 
-import (
-	"fmt"
-	"math"
-)
+import "fmt"
 
 // NF4Table gives the value of each NF4 code: bitsandbytes' constants, ascending. Read only.
 var NF4Table = [16]float32{
@@ -52,7 +49,7 @@ func CheckNestedMap(m []float32) error {
 	if len(m) != 256 {
 		return fmt.Errorf("nested_quant_map has %d entries, expected 256", len(m))
 	}
-	if math.IsInf(float64(m[0]), 0) || math.IsNaN(float64(m[0])) {
+	if !isFinite(m[0]) {
 		return fmt.Errorf("nested_quant_map begins with %v", m[0])
 	}
 	for i := 1; i < len(m); i++ {

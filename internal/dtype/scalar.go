@@ -69,3 +69,6 @@ func FromE8M0(e uint8) float32 {
 	}
 	return math.Float32frombits(uint32(e) << 23)
 }
+
+// isFinite tells numbers from infinities and NaN.
+func isFinite(f float32) bool { return math.Float32bits(f)&0x7F80_0000 != 0x7F80_0000 }

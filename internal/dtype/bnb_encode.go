@@ -1,0 +1,143 @@
+package dtype
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+)
+
+// QuantizeNF4 packs src, a flattened tensor, as bitsandbytes does on a CPU: codes holds two a byte, the first one high
+// ((len(src)+1)/2 bytes, an odd last nibble is 0), absmax one scale for each block of so many values, the last block
+// possibly short. It fails on lengths that do not fit and on values that are not finite.
+func QuantizeNF4(codes []byte, absmax, src []float32, block int) error {
+	return quantize4(&nf4Steps, codes, absmax, src, block)
+}
+
+// QuantizeFP4 is QuantizeNF4 with FP4's codes.
+func QuantizeFP4(codes []byte, absmax, src []float32, block int) error {
+	return quantize4(&fp4Steps, codes, absmax, src, block)
+}
+
+// steps4 is a code table in the order of its values: code[i] is for what lies above i of the thresholds.
+type steps4 struct {
+	threshold [15]float32
+	code      [16]uint8
+}
+
+var nf4Steps, fp4Steps = newSteps4(&NF4Table), newSteps4(&FP4Table)
+
+// newSteps4 puts a threshold in the middle of neighbours, rounded to float32. Equal values keep the order of their
+// codes: FP4's 0 stands before its 8.
+func newSteps4(table *[16]float32) (s steps4) {
+	for i := range s.code {
+		s.code[i] = uint8(i)
+	}
+	slices.SortStableFunc(s.code[:], func(a, b uint8) int { return cmp.Compare(table[a], table[b]) })
+	for i := range s.threshold {
+		s.threshold[i] = (table[s.code[i]] + table[s.code[i+1]]) / 2
+	}
+	return s
+}
+
+// nearest is the code for x in [-1, 1]; on a threshold the lower value is taken.
+func (s *steps4) nearest(x float32) uint8 {
+	n := 0
+	for _, t := range s.threshold {
+		if x > t {
+			n++
+		}
+	}
+	return s.code[n]
+}
+
+func quantize4(s *steps4, codes []byte, absmax, src []float32, block int) error {
+	if block <= 0 || len(codes) != ceil(len(src), 2) || len(absmax) != ceil(len(src), block) {
+		return fmt.Errorf("%d values do not make %d bytes of codes and %d scales of %d values", len(src), len(codes), len(absmax), block)
+	}
+	clear(codes)
+	for b := range absmax {
+		from, to := b*block, min((b+1)*block, len(src))
+		amax, err := absMax(src[from:to], from)
+		if err != nil {
+			return err
+		}
+		absmax[b] = amax
+		inverse := 1 / max(amax, 1e-38)
+		for i := from; i < to; i++ {
+			codes[i/2] |= s.nearest(src[i]*inverse) << (4 * (^i & 1))
+		}
+	}
+	return nil
+}
+
+// QuantizeScales quantises float32 scales a second time, as bitsandbytes does on a CPU: less their mean, offset, they
+// become 8-bit codes into NestedMap under one float32 scale for each block of so many. Reading gives
+// float32(NestedMap[codes[i]]*nested[i/block]) + offset. It fails where a scale is not finite.
+func QuantizeScales(absmax []float32, block int) (codes []byte, nested []float32, offset float32, err error) {
+	if block <= 0 || len(absmax) == 0 {
+		return nil, nil, 0, fmt.Errorf("%d scales cannot be quantised in blocks of %d", len(absmax), block)
+	}
+	offset = pairwiseSum(absmax) / float32(len(absmax))
+	if !isFinite(offset) {
+		return nil, nil, 0, fmt.Errorf("mean of the scales is %v, which is not finite", offset)
+	}
+	codes = make([]byte, len(absmax))
+	nested = make([]float32, ceil(len(absmax), block))
+	rest := make([]float32, min(block, len(absmax)))
+	for b := range nested {
+		from := b * block
+		rest := rest[:min(block, len(absmax)-from)]
+		for i := range rest {
+			rest[i] = absmax[from+i] - offset
+		}
+		if nested[b], err = absMax(rest, from); err != nil {
+			return nil, nil, 0, err
+		}
+		if nested[b] == 0 {
+			continue // bitsandbytes writes code 0
+		}
+		inverse := 1 / nested[b]
+		for i, d := range rest {
+			codes[from+i] = nestedCode(d * inverse)
+		}
+	}
+	return codes, nested, offset, nil
+}
+
+// nestedCode finds the code of x in [-1, 1] the way bitsandbytes' table of 65,536 entries does: x is first rounded to
+// one of that many steps.
+func nestedCode(x float32) uint8 {
+	step := float64(uint32(float32((x+1)/2*65535) + 0.5))
+	v := float32(-1 + 2*step/65535)
+	return uint8(sort.Search(255, func(i int) bool { return (NestedMap[i]+NestedMap[i+1])/2 >= v }))
+}
+
+// pairwiseSum adds in the order of numpy: eight running sums for up to 128 values, halves beyond. The order shows in
+// the last bit of the mean.
+func pairwiseSum(s []float32) float32 {
+	if len(s) < 8 {
+		sum := float32(0)
+		for _, v := range s {
+			sum += v
+		}
+		return sum
+	}
+	if len(s) > 128 {
+		half := len(s) / 2 / 8 * 8
+		return pairwiseSum(s[:half]) + pairwiseSum(s[half:])
+	}
+	var r [8]float32
+	copy(r[:], s)
+	i := 8
+	for ; i+8 <= len(s); i += 8 {
+		for j := range r {
+			r[j] += s[i+j]
+		}
+	}
+	sum := ((r[0] + r[1]) + (r[2] + r[3])) + ((r[4] + r[5]) + (r[6] + r[7]))
+	for _, v := range s[i:] {
+		sum += v
+	}
+	return sum
+}
