@@ -89,8 +89,14 @@ func (j *attendJob) scores(scores []float32, t, g, begin, end int) {
 		k := s.keys[j.layer][((page*sp.KVHeads+g)*s.lim.PageSize+offset)*d:]
 		for i := range run {
 			ki := k[i*d : (i+1)*d]
-			for h := range group {
-				scores[h*n+p+i-begin] = dot(q[h*d:(h+1)*d], ki) * scale
+			at := p + i - begin
+			h := 0
+			for ; h+4 <= group; h += 4 {
+				a, b, c, e := dot4(ki, q[h*d:(h+1)*d], q[(h+1)*d:(h+2)*d], q[(h+2)*d:(h+3)*d], q[(h+3)*d:(h+4)*d])
+				scores[h*n+at], scores[(h+1)*n+at], scores[(h+2)*n+at], scores[(h+3)*n+at] = a*scale, b*scale, c*scale, e*scale
+			}
+			for ; h < group; h++ {
+				scores[h*n+at] = dot(ki, q[h*d:(h+1)*d]) * scale
 			}
 		}
 		p += run
@@ -108,16 +114,29 @@ func (j *attendJob) mix(scores []float32, t, g, begin, end int) {
 		page, offset := s.slot(j.layer, t, p)
 		run := min(s.lim.PageSize-offset, end-p)
 		v := s.values[j.layer][((page*sp.KVHeads+g)*s.lim.PageSize+offset)*d:]
-		for i := range run {
-			vi := v[i*d : (i+1)*d]
-			for h := range group {
-				weight, ah := scores[h*n+p+i-begin], a[h*d:(h+1)*d]
-				for e, x := range vi {
-					ah[e] += weight * x
-				}
-			}
+		for h := range group {
+			addWeighted(a[h*d:(h+1)*d], v, scores[h*n+p-begin:h*n+p-begin+run])
 		}
 		p += run
+	}
+}
+
+// addWeighted adds weights[i] times row i of v to a, four rows at a time: a is loaded and stored a quarter as often.
+func addWeighted(a, v, weights []float32) {
+	d := len(a)
+	for ; len(weights) >= 4; weights = weights[4:] {
+		w0, w1, w2, w3 := weights[0], weights[1], weights[2], weights[3]
+		v0, v1, v2, v3 := v[:d], v[d:2*d], v[2*d:3*d], v[3*d:4*d]
+		for i := range a {
+			a[i] += w0*v0[i] + w1*v1[i] + w2*v2[i] + w3*v3[i]
+		}
+		v = v[4*d:]
+	}
+	for _, w := range weights {
+		for i, x := range v[:d] {
+			a[i] += w * x
+		}
+		v = v[d:]
 	}
 }
 
