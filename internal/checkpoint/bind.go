@@ -163,46 +163,35 @@ func (b *binder) layer(n int) *Layer {
 	switch b.layout {
 	case OpenAI:
 		return b.openAILayer(n)
+	case GGUF, GGUFOllama:
+		return b.ggufLayer(n)
 	default:
 		return b.hfLayer(n)
 	}
 }
 
-// noMoreLayers refuses a checkpoint with more layers than the configuration has.
-func (b *binder) noMoreLayers() {
-	if b.err != nil {
-		return
-	}
-	name := "layers.%d.input_layernorm.weight"
-	if b.layout == OpenAI {
-		name = "block.%d.attn.norm.scale"
-	}
-	if t := b.store.byName[fmt.Sprintf(name, b.cfg.Layers)]; t != nil {
-		b.fail(t, "but %s for only %d layers", b.asks, b.cfg.Layers)
+// endNames are the names of the tensors outside the layers, and of one that every layer has.
+type endNames struct{ embed, norm, head, inLayer string }
+
+func (b *binder) ends() endNames {
+	switch b.layout {
+	case OpenAI:
+		return endNames{"embedding.weight", "norm.scale", "unembedding.weight", "block.%d.attn.norm.scale"}
+	case GGUF, GGUFOllama:
+		return endNames{"token_embd.weight", "output_norm.weight", "output.weight", "blk.%d.attn_norm.weight"}
+	default:
+		return endNames{"embed_tokens.weight", "norm.weight", "lm_head.weight", "layers.%d.input_layernorm.weight"}
 	}
 }
 
 func (b *binder) embedding() dtype.Plane {
-	name := "embed_tokens.weight"
-	if b.layout == OpenAI {
-		name = "embedding.weight"
-	}
-	return b.matrix(name, RoleEmbed, b.cfg.Vocab, b.cfg.Hidden)
+	return b.matrix(b.ends().embed, RoleEmbed, b.cfg.Vocab, b.cfg.Hidden)
 }
 
-func (b *binder) finalNorm() []float32 {
-	name := "norm.weight"
-	if b.layout == OpenAI {
-		name = "norm.scale"
-	}
-	return b.vector(name, b.cfg.Hidden)
-}
+func (b *binder) finalNorm() []float32 { return b.vector(b.ends().norm, b.cfg.Hidden) }
 
 func (b *binder) head() dtype.Plane {
-	name := "lm_head.weight"
-	if b.layout == OpenAI {
-		name = "unembedding.weight"
-	}
+	name := b.ends().head
 	if b.tied && !b.store.has(name) {
 		b.note("the head is the embedding: config.json says tie_word_embeddings, and there is no %s", b.store.shown(name))
 		return b.embedding()
@@ -210,7 +199,14 @@ func (b *binder) head() dtype.Plane {
 	return b.matrix(name, RoleHead, b.cfg.Vocab, b.cfg.Hidden)
 }
 
-// experts splits a rank-3 tensor [experts, rows, cols] into its planes.
+// noMoreLayers refuses a checkpoint with more layers than the configuration has.
+func (b *binder) noMoreLayers() {
+	if t := b.store.byName[fmt.Sprintf(b.ends().inLayer, b.cfg.Layers)]; t != nil && b.err == nil {
+		b.fail(t, "but %s for only %d layers", b.asks, b.cfg.Layers)
+	}
+}
+
+// expertPlanes splits a rank-3 tensor [experts, rows, cols] into its planes.
 func (b *binder) expertPlanes(t *tensor, rows, cols int, transposed bool) dtype.Stack {
 	if t == nil || b.err != nil {
 		return dtype.Stack{}

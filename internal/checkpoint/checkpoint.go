@@ -20,6 +20,7 @@ type Checkpoint struct {
 	files         []*mapping
 	infos         []TensorInfo
 	tokenizerFile string
+	vocabulary    *vocabulary // of a GGUF file
 	binder        *binder
 }
 

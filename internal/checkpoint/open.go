@@ -32,7 +32,13 @@ func (c *Checkpoint) open(src *source) error {
 		}
 		c.files = append(c.files, m)
 	}
-	b, err := c.newBinder(src)
+	var b *binder
+	var err error
+	if src.gguf {
+		b, err = c.newGGUFBinder()
+	} else {
+		b, err = c.newBinder(src)
+	}
 	if err != nil {
 		return err
 	}
@@ -46,7 +52,7 @@ func (c *Checkpoint) open(src *source) error {
 	return nil
 }
 
-// newBinder reads the headers and the configuration and finds the layout.
+// newBinder reads the headers of safetensors files and the configuration and finds the layout.
 func (c *Checkpoint) newBinder(src *source) (*binder, error) {
 	var tensors []tensor
 	for _, m := range c.files {
@@ -59,7 +65,7 @@ func (c *Checkpoint) newBinder(src *source) (*binder, error) {
 	if err := src.checkIndex(tensors); err != nil {
 		return nil, err
 	}
-	s, err := newStore(tensors)
+	s, err := newStore(tensors, normaliseHF)
 	if err != nil {
 		return nil, err
 	}

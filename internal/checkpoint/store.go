@@ -14,8 +14,8 @@ type store struct {
 	prefix  string // what normalise took off the front of most names, for messages
 }
 
-// newStore indexes tensors. The slice must not grow afterwards.
-func newStore(tensors []tensor) (*store, error) {
+// newStore indexes tensors by the names that normalise gives them. The slice must not grow afterwards.
+func newStore(tensors []tensor, normalise func(string) string) (*store, error) {
 	s := &store{tensors: tensors, byName: make(map[string]*tensor, len(tensors))}
 	for i := range tensors {
 		t := &tensors[i]
@@ -34,9 +34,9 @@ func newStore(tensors []tensor) (*store, error) {
 	return s, nil
 }
 
-// normalise reduces the spellings of a tensor's name to one: without the prefixes of Transformers and PEFT, without
+// normaliseHF reduces the spellings of a tensor's name to one: without the prefixes of Transformers and PEFT, without
 // Unsloth's extra level in the router, without PyTorch's name of a parametrised weight.
-func normalise(name string) string {
+func normaliseHF(name string) string {
 	name = strings.TrimPrefix(name, "base_model.model.")
 	name = strings.TrimPrefix(name, "model.")
 	if before, after, ok := strings.Cut(name, ".mlp.router.linear."); ok {
