@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,7 +102,7 @@ func chat(ctx context.Context, path string, f *chatFlags, o tui.Options) (err er
 		return err
 	}
 	defer r.Close()
-	for _, n := range append(r.checkpoint.Notes(), r.plan.Notes...) {
+	for _, n := range slices.Concat(r.checkpoint.Notes(), r.plan.Notes) {
 		(&printer{w: o.Err, width: 10}).line("note", "%s", n)
 	}
 	date, err := dateMode("today", time.Now)

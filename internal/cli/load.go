@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,8 +49,8 @@ func (f *modelFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&f.maxQueue, "max-queue", 0, "requests that may wait before new ones get 429 (default 1024)")
 }
 
-// runtime is a model that answers: everything serve and chat need.
-type runtime struct {
+// loaded is a model that answers: everything serve and chat need.
+type loaded struct {
 	checkpoint *checkpoint.Checkpoint
 	model      *model.Model
 	plan       model.Plan
@@ -59,7 +60,7 @@ type runtime struct {
 	device     device.Info
 }
 
-func (r *runtime) Close() error {
+func (r *loaded) Close() error {
 	var errs []error
 	if r.engine != nil {
 		errs = append(errs, r.engine.Close())
@@ -71,7 +72,7 @@ func (r *runtime) Close() error {
 }
 
 // load opens a checkpoint, plans its memory, loads it on a device and starts an engine.
-func load(path string, f *modelFlags, log *slog.Logger) (_ *runtime, err error) {
+func load(path string, f *modelFlags, log *slog.Logger) (_ *loaded, err error) {
 	if err := modelExists(path); err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func load(path string, f *modelFlags, log *slog.Logger) (_ *runtime, err error) 
 	if err != nil {
 		return nil, err
 	}
-	r := &runtime{checkpoint: c}
+	r := &loaded{checkpoint: c}
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -127,7 +128,7 @@ func pickDevice(f *modelFlags) (device.Device, error) {
 }
 
 // loadTokenizer takes the tokenizer that the flag names, else the model's own, else the built-in one.
-func (r *runtime) loadTokenizer(flag string) (err error) {
+func (r *loaded) loadTokenizer(flag string) (err error) {
 	switch file := r.checkpoint.TokenizerFile(); {
 	case flag != "":
 		if st, err := os.Stat(flag); err == nil && st.IsDir() {
@@ -155,7 +156,7 @@ func (r *runtime) loadTokenizer(flag string) (err error) {
 }
 
 // describe prints what was loaded, and how.
-func (r *runtime) describe(p *printer) {
+func (r *loaded) describe(p *printer) {
 	c, plan := r.checkpoint, &r.plan
 	p.line("model", "%s: %s, %s", c.Path(), c.Layout(), model.Bytes(c.Size()))
 	k := c.Config()
@@ -170,7 +171,7 @@ func (r *runtime) describe(p *printer) {
 	}
 	p.line("KV cache", "%s (%s): %d positions a sequence, %d in all, %d sequences at once", model.Bytes(plan.KVBytes), r.device.KVFormat,
 		plan.MaxContext, plan.FullPages*plan.PageSize, plan.MaxSeqs)
-	for _, n := range append(c.Notes(), plan.Notes...) {
+	for _, n := range slices.Concat(c.Notes(), plan.Notes) {
 		p.line("note", "%s", n)
 	}
 }

@@ -124,7 +124,7 @@ func writePort(path string, port int) error {
 }
 
 // newServer wires a loaded model to the API.
-func (r *runtime) newServer(path string, f *serveFlags, date func() string, log *slog.Logger) (*server.Server, error) {
+func (r *loaded) newServer(path string, f *serveFlags, date func() string, log *slog.Logger) (*server.Server, error) {
 	keys := f.apiKeys
 	if env := os.Getenv("HEARTH_API_KEY"); len(keys) == 0 && env != "" {
 		keys = []string{env}
@@ -141,7 +141,7 @@ func (r *runtime) newServer(path string, f *serveFlags, date func() string, log 
 
 // names are the model's name in the API and its aliases: the flag's, or the folder's name. The path itself and the
 // names under which other servers offer the published sizes are aliases in any case.
-func (r *runtime) names(path string, flag []string) []string {
+func (r *loaded) names(path string, flag []string) []string {
 	names := slices.Clone(flag)
 	if len(names) == 0 {
 		base := filepath.Base(filepath.Clean(path))
@@ -161,7 +161,7 @@ func (r *runtime) names(path string, flag []string) []string {
 }
 
 // eos are the ids that end an answer: Harmony's and the configuration's, as far as the model has rows for them.
-func (r *runtime) eos() []int32 {
+func (r *loaded) eos() []int32 {
 	ids := slices.Concat(r.harmony.StopTokens(), r.checkpoint.Config().EOS)
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
