@@ -125,7 +125,7 @@ func (l *loader) document() error {
 	if err != nil {
 		return err
 	}
-	if l.scanner.peek() != 0 {
+	if l.scanner.peek(); l.scanner.pos < len(l.scanner.data) {
 		return l.scanner.errorf("more data after the end of the object")
 	}
 	return nil
@@ -181,7 +181,7 @@ func (l *loader) readVocab() error {
 	return l.scanner.object(func(key []byte) error {
 		var ok bool
 		if text, ok = BytesOfPrintable(text[:0], key); !ok {
-			return fmt.Errorf("token %q: a character stands for no byte: not a byte-level vocabulary", key)
+			return fmt.Errorf("token %q: %w", key, errNoByte)
 		}
 		id, err := l.scanner.id()
 		if err != nil {
@@ -281,37 +281,39 @@ func (l *loader) checkMerges(v *vocab) error {
 
 // readMerge appends to text what a merge makes: ["a", "b"], or "a b" in old files.
 func readMerge(s *scanner, text []byte) ([]byte, error) {
-	count := 0
-	part := func(printable []byte) (err error) {
-		count++
-		var ok bool
-		if text, ok = BytesOfPrintable(text, printable); !ok {
-			return fmt.Errorf("%q: a character stands for no byte", printable)
-		}
-		return nil
-	}
-	var err error
-	if s.peek() == '[' {
-		err = s.array(func(int) error {
-			printable, err := s.str()
-			if err != nil {
-				return err
-			}
-			return part(printable)
-		})
-	} else {
-		var pair []byte
-		if pair, err = s.str(); err != nil {
+	if s.peek() == '"' {
+		pair, err := s.str()
+		if err != nil {
 			return text, err
 		}
-		for printable := range bytes.SplitSeq(pair, []byte{' '}) {
-			if err = part(printable); err != nil {
-				break
-			}
+		first, second, _ := bytes.Cut(pair, []byte{' '})
+		if text, err = appendPart(text, first); err != nil {
+			return text, err
+		}
+		return appendPart(text, second)
+	}
+	for _, before := range []byte{'[', ','} {
+		if err := s.expect(before); err != nil {
+			return text, err
+		}
+		part, err := s.str()
+		if err != nil {
+			return text, err
+		}
+		if text, err = appendPart(text, part); err != nil {
+			return text, err
 		}
 	}
-	if err == nil && count != 2 {
-		err = fmt.Errorf("has %d parts, want 2", count)
+	return text, s.expect(']')
+}
+
+func appendPart(text, printable []byte) ([]byte, error) {
+	if len(printable) == 0 {
+		return text, errors.New("want two texts, neither empty")
 	}
-	return text, err
+	text, ok := BytesOfPrintable(text, printable)
+	if !ok {
+		return text, fmt.Errorf("%q: %w", printable, errNoByte)
+	}
+	return text, nil
 }

@@ -16,7 +16,9 @@ import (
 // is parsed at the first call, in some tens of milliseconds.
 func O200kHarmony() (*Tokenizer, error) { return o200kHarmony() }
 
-var o200kHarmony = sync.OnceValues(func() (*Tokenizer, error) {
+var o200kHarmony = sync.OnceValues(loadO200k)
+
+func loadO200k() (*Tokenizer, error) {
 	ranks, err := assets.Assets.ReadFile(o200kFile)
 	if err != nil {
 		return nil, fmt.Errorf("built-in vocabulary: %w", err)
@@ -33,7 +35,7 @@ var o200kHarmony = sync.OnceValues(func() (*Tokenizer, error) {
 		}
 	}
 	return b.finish("o200k_harmony (built in)")
-})
+}
 
 const (
 	o200kFile = "o200k_base.tiktoken"
@@ -103,8 +105,8 @@ func parseID(digits []byte) (int64, error) {
 		return 0, errors.New("want an id of one to nine digits")
 	}
 	id := int64(0)
-	for _, c := range digits {
-		if c < '0' || c > '9' {
+	for i, c := range digits {
+		if c < '0' || c > '9' || i == 1 && id == 0 {
 			return 0, fmt.Errorf("%q is not an id", digits)
 		}
 		id = 10*id + int64(c-'0')

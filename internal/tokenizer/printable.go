@@ -1,6 +1,11 @@
 package tokenizer
 
-import "unicode/utf8"
+import (
+	"errors"
+	"unicode/utf8"
+)
+
+var errNoByte = errors.New("a character stands for no byte: not a byte-level vocabulary")
 
 // byteOfPrintable is GPT-2's mapping of bytes to printable characters, inverted:
 // the printable bytes of Latin-1 stand for themselves, the other 68 for the

@@ -21,14 +21,13 @@ func (s *scanner) errorf(format string, args ...any) error {
 
 // peek returns the first byte of the next value or mark, 0 at the end.
 func (s *scanner) peek() byte {
-	for s.pos < len(s.data) {
-		switch c := s.data[s.pos]; c {
-		case ' ', '\t', '\r', '\n':
-			s.pos++
-		default:
+	for i, c := range s.data[s.pos:] {
+		if c > ' ' || c != ' ' && c != '\n' && c != '\r' && c != '\t' {
+			s.pos += i
 			return c
 		}
 	}
+	s.pos = len(s.data)
 	return 0
 }
 
@@ -163,20 +162,24 @@ func (s *scanner) skip() (raw []byte, err error) {
 		}
 		return s.data[begin:s.pos], nil
 	}
-	for depth := 0; s.pos < len(s.data); {
-		switch s.data[s.pos] {
+	depth := 0
+	for i := begin; i < len(s.data); i++ {
+		switch s.data[i] {
 		case '"':
+			s.pos = i
 			if _, err := s.skipString(); err != nil {
 				return nil, err
 			}
-			s.pos-- // the last byte is passed below
+			i = s.pos - 1
 		case '{', '[':
 			depth++
 		case '}', ']':
 			depth--
+		default:
+			continue
 		}
-		s.pos++
 		if depth == 0 {
+			s.pos = i + 1
 			return s.data[begin:s.pos], nil
 		}
 	}
