@@ -29,9 +29,9 @@ type PageStats struct {
 // from Submit; they must not block.
 type Observer interface {
 	Queued(prompt, maxTokens int)
-	Step(tokens, seqs int)                          // after each step
-	FirstToken(sinceSubmit time.Duration)           // the first generated token
-	Token(sincePrevious time.Duration)              // every further one
+	Step(tokens, seqs int)                                // after each step
+	FirstToken(sinceSubmit time.Duration)                 // the first generated token
+	Token(sincePrevious time.Duration)                    // every further one
 	Finished(reason FinishReason, usage Usage, t Timings) // also for requests that never ran
 }
 
