@@ -25,7 +25,8 @@ type binder struct {
 	asks     string
 	checking bool // vectors are checked but not decoded
 	claims   map[*tensor]claim
-	maps     map[string]*[256]float32 // nested tables of this run by their bytes: usually one
+	visit    func(t *tensor, expert int, p dtype.Plane) // told of every plane, if not nil; vectors are planes of one row
+	maps     map[string]*[256]float32                   // nested tables of this run by their bytes: usually one
 	notes    []string
 	err      error
 }
@@ -33,7 +34,7 @@ type binder struct {
 // run returns a binder over the same store for one pass.
 func (b *binder) run() *binder {
 	r := *b
-	r.checking, r.claims, r.notes, r.err = false, nil, nil, nil
+	r.checking, r.claims, r.visit, r.notes, r.err = false, nil, nil, nil, nil
 	r.maps = map[string]*[256]float32{}
 	return &r
 }
@@ -58,6 +59,26 @@ func (b *binder) claim(t *tensor, role Role, format dtype.Format, shape ...int) 
 		shape = t.shape
 	}
 	b.claims[t] = claim{role, format, shape}
+}
+
+// visited tells of planes: one that is not an expert (-1), or the experts from number first on.
+func (b *binder) visited(t *tensor, first int, planes ...dtype.Plane) {
+	if b.visit == nil || b.err != nil {
+		return
+	}
+	for i, p := range planes {
+		b.visit(t, first+i, p)
+	}
+}
+
+// walk binds every part of the model once.
+func (b *binder) walk() {
+	b.embedding()
+	for n := 0; n < b.cfg.Layers && b.err == nil; n++ {
+		b.layer(n)
+	}
+	b.finalNorm()
+	b.head()
 }
 
 // get finds a tensor that must be there; nil after a failure.
@@ -95,6 +116,8 @@ func (b *binder) floats(t *tensor) []float32 {
 		return nil
 	}
 	b.claim(t, RoleVectors, t.format)
+	n := len(t.data) / t.format.BlockBytes()
+	b.visited(t, -1, dtype.Plane{Format: t.format, Rows: 1, Cols: n, Data: t.data})
 	if b.checking {
 		return nil
 	}
@@ -131,6 +154,7 @@ func (b *binder) dense(t *tensor, role Role, rows, cols int) dtype.Plane {
 		b.fail(t, "%v", err)
 	}
 	b.claim(t, role, t.format)
+	b.visited(t, -1, p)
 	return p
 }
 
@@ -226,6 +250,7 @@ func (b *binder) expertPlanes(t *tensor, rows, cols int, transposed bool) dtype.
 	if err := planes[0].Check(); err != nil { // all are alike
 		b.fail(t, "%v", err)
 	}
+	b.visited(t, 0, planes...)
 	return dtype.Stack{Even: planes}
 }
 
@@ -255,6 +280,7 @@ func (b *binder) mxfp4(blocks, scales string, rows, cols int) dtype.Stack {
 			Data: codes.data[e*c : (e+1)*c : (e+1)*c], Scales: exps.data[e*s : (e+1)*s : (e+1)*s],
 		}
 	}
+	b.visited(codes, 0, planes...)
 	return dtype.Stack{Even: planes}
 }
 

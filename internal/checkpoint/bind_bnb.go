@@ -213,9 +213,14 @@ func (b *binder) quantised(name string, role Role, rows, cols int) dtype.Plane {
 		return dtype.Plane{}
 	}
 	b.claimBNB(t, role)
-	return dtype.Plane{
+	p := dtype.Plane{
 		Format: t.state.format(), Rows: rows, Cols: cols, Transposed: transposed, Data: t.weight.data, Quant: &t.quant,
 	}
+	if err := p.Check(); err != nil {
+		b.fail(t.weight, "%v", err)
+	}
+	b.visited(t.weight, -1, p)
+	return p
 }
 
 // fusedQuantised gives the experts of one 4-bit tensor [experts, cols, rows], quantised as a flat array. Its shape must
@@ -248,5 +253,6 @@ func (b *binder) fusedQuantised(name string, rows, cols int) dtype.Stack {
 			Data: t.weight.data[e*size/2 : (e+1)*size/2 : (e+1)*size/2],
 		}
 	}
+	b.visited(t.weight, 0, planes...)
 	return dtype.Stack{Even: planes}
 }

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -125,8 +126,9 @@ func diff(t *testing.T, name string, got, want []float32) {
 	}
 }
 
-// TestLayoutsAgree opens every fixture and compares the folders of one value set tensor by tensor.
-func TestLayoutsAgree(t *testing.T) {
+// TestFixtures opens every fixture, compares its configuration, compares the folders of one value set tensor by
+// tensor, compares bitsandbytes tensors with what dequantize_4bit gives, and scans all values.
+func TestFixtures(t *testing.T) {
 	first := map[string]map[string][]float32{}
 	for _, f := range fixtures {
 		t.Run(f.name, func(t *testing.T) {
@@ -134,79 +136,105 @@ func TestLayoutsAgree(t *testing.T) {
 			if c.Layout() != f.layout {
 				t.Errorf("layout %q, want %q", c.Layout(), f.layout)
 			}
+			checkConfig(t, f.name, c)
+			checkTensors(t, c)
 			got := canonical(t, c)
 			want, ok := first[f.values]
 			if !ok {
 				first[f.values] = got
-				return
+				if f.layout == PerExpertBNB || f.layout == FusedBNB {
+					checkDequantised(t, f.values, got)
+				}
 			}
-			if len(got) != len(want) {
+			if ok && len(got) != len(want) {
 				t.Errorf("%d canonical tensors, want %d", len(got), len(want))
 			}
 			for name := range want {
 				diff(t, name, got[name], want[name])
 			}
+			checkVerify(t, c)
 		})
 	}
 }
 
-// TestDequantised compares with what bitsandbytes' dequantize_4bit gives for layer 1, first four experts.
-func TestDequantised(t *testing.T) {
-	seen := map[string]bool{}
-	for _, f := range fixtures {
-		if seen[f.values] || f.layout != PerExpertBNB && f.layout != FusedBNB {
-			continue
+// checkDequantised compares with what bitsandbytes gives for layer 1, first four experts.
+func checkDequantised(t *testing.T, values string, got map[string][]float32) {
+	list, err := readSafetensors("expected", testmodel.Expected(t, values+".dequantized.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range list {
+		v, err := dtype.DecodeVector(want.format, want.data)
+		if err != nil {
+			t.Fatal(err)
 		}
-		seen[f.values] = true
-		t.Run(f.name, func(t *testing.T) {
-			got := canonical(t, open(t, testmodel.Dir(t, f.name)))
-			list, err := readSafetensors("expected", testmodel.Expected(t, f.values+".dequantized.safetensors"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, want := range list {
-				v, err := dtype.DecodeVector(want.format, want.data)
-				if err != nil {
-					t.Fatal(err)
-				}
-				values := got[want.name+".weight"]
-				if len(values) < len(v) {
-					t.Fatalf("%s: %d values, want at least %d", want.name, len(values), len(v))
-				}
-				diff(t, want.name, values[:len(v)], v)
-			}
-		})
+		have := got[want.name+".weight"]
+		if len(have) < len(v) {
+			t.Fatalf("%s: %d values, want at least %d", want.name, len(have), len(v))
+		}
+		diff(t, want.name, have[:len(v)], v)
 	}
 }
 
-// TestConfigs compares the configuration of every fixture with the one written down here.
-func TestConfigs(t *testing.T) {
-	tinyA := Config{
+func checkConfig(t *testing.T, name string, c *Checkpoint) {
+	want := Config{
 		Layers: 3, Hidden: 192, Intermediate: 64, Heads: 4, KVHeads: 2, HeadDim: 64, Experts: 8, TopK: 3, Vocab: 640,
 		MaxPosition: 131072, Eps: 1e-5, SwigluAlpha: 1.702, SwigluLimit: 7, Windows: []int{16, 0, 16},
 		Rope: Rope{Theta: 150000, Yarn: true, Factor: 32, BetaFast: 32, BetaSlow: 1, OriginalContext: 4096},
 		EOS:  []int32{604, 601, 614}, Pad: 601, BOS: 600,
 	}
-	square := tinyA
-	square.Intermediate, square.Experts, square.TopK, square.Windows = 192, 4, 2, []int{0, 16, 0}
-	square.Eps, square.SwigluLimit = 1e-3, 5
-	square.Rope = Rope{Theta: 10000, Yarn: true, Factor: 8, BetaFast: 16, BetaSlow: 1, OriginalContext: 1024}
-	for _, f := range fixtures {
-		t.Run(f.name, func(t *testing.T) {
-			want := tinyA
-			if f.name[:6] == "tiny-s" {
-				want = square
-			}
-			if f.layout == OpenAI {
-				want.EOS, want.Pad, want.BOS = nil, -1, -1
-			}
-			c := open(t, testmodel.Dir(t, f.name))
-			if d := cmp.Diff(&want, c.Config()); d != "" {
-				t.Error(d)
-			}
-			for _, n := range c.Notes() {
-				t.Log(n)
-			}
-		})
+	if strings.HasPrefix(name, "tiny-square/") {
+		want.Intermediate, want.Experts, want.TopK, want.Windows = 192, 4, 2, []int{0, 16, 0}
+		want.Eps, want.SwigluLimit = 1e-3, 5
+		want.Rope = Rope{Theta: 10000, Yarn: true, Factor: 8, BetaFast: 16, BetaSlow: 1, OriginalContext: 1024}
+	}
+	if c.Layout() == OpenAI {
+		want.EOS, want.Pad, want.BOS = nil, -1, -1
+	}
+	if d := cmp.Diff(&want, c.Config()); d != "" {
+		t.Error(d)
+	}
+	if wantFile := c.Layout() != OpenAI && c.Layout() != GGUF && c.Layout() != GGUFOllama; (c.TokenizerFile() != "") != wantFile {
+		t.Errorf("tokenizer file %q", c.TokenizerFile())
+	}
+	for _, n := range c.Notes() {
+		if !strings.Contains(n, "GPT-OSS's own value") {
+			t.Errorf("unexpected note: %s", n)
+		}
+	}
+}
+
+// checkTensors makes sure that every tensor has a use and that the roles add up to the whole.
+func checkTensors(t *testing.T, c *Checkpoint) {
+	var total int64
+	roles := map[Role]bool{}
+	for _, x := range c.Tensors() {
+		total += x.Bytes
+		roles[x.Canonical] = true
+		if x.Canonical == "" || x.Format == dtype.Invalid {
+			t.Errorf("%s: role %q, format %s", x.Name, x.Canonical, x.Format)
+		}
+	}
+	if len(roles) != 6 {
+		t.Errorf("roles %v", roles)
+	}
+	if total > c.Size() || total < c.Size()*9/10 {
+		t.Errorf("tensors of %d bytes in files of %d", total, c.Size())
+	}
+}
+
+func checkVerify(t *testing.T, c *Checkpoint) {
+	var last, all int64
+	r := c.Verify(func(done, total int64) {
+		if done < last || done > total {
+			t.Errorf("progress went from %d to %d of %d", last, done, total)
+		}
+		last, all = done, total
+	})
+	if len(r.Findings) > 0 {
+		t.Errorf("a sound checkpoint has findings: %v", r.Findings)
+	}
+	if last != all || all != r.Bytes || r.Weights < 3*17 {
+		t.Errorf("progress ended at %d of %d bytes; %d weights of %d bytes", last, all, r.Weights, r.Bytes)
 	}
 }

@@ -96,13 +96,8 @@ func (c *Checkpoint) newBinder(src *source) (*binder, error) {
 func (c *Checkpoint) check(b *binder) error {
 	r := b.run()
 	r.checking, r.claims = true, make(map[*tensor]claim, len(b.store.tensors))
-	r.embedding()
-	for n := 0; n < c.config.Layers && r.err == nil; n++ {
-		r.layer(n)
-	}
+	r.walk()
 	r.noMoreLayers()
-	r.finalNorm()
-	r.head()
 	if r.err != nil {
 		return r.err
 	}
