@@ -43,3 +43,11 @@ type Timings struct {
 	Decode      time.Duration // from there to the end
 	Preemptions int
 }
+
+type noObserver struct{}
+
+func (noObserver) Queued(int, int)                       {}
+func (noObserver) Step(int, int)                         {}
+func (noObserver) FirstToken(time.Duration)              {}
+func (noObserver) Token(time.Duration)                   {}
+func (noObserver) Finished(FinishReason, Usage, Timings) {}

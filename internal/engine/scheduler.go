@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"slices"
+	"time"
+
+	"hearth/internal/kvcache"
+)
+
+// scheduler decides what the next batch computes. The package comment states its policy.
+type scheduler struct {
+	shape      Shape
+	cache      *kvcache.Cache
+	maxRunning int    // each running sequence can have its token and its logits in every batch
+	waiting    []*job // the first in line first; preempted jobs stand before those that never ran
+	running    []*job // in the order of admission
+	counters   Stats
+
+	// The plan: grants in the order of admission, then the frozen batch and its parts, parallel to batch.Seqs.
+	grants []grant
+	room   room
+	batch  Batch
+	parts  []part
+}
+
+// grant is a job's share of the next batch: its next n positions, which have pages.
+type grant struct {
+	job *job
+	n   int
+}
+
+// room is what is left of a batch.
+type room struct{ tokens, logits int }
+
+// part tells where a sequence's answers are.
+type part struct {
+	job         *job
+	from, to    int // positions
+	first, rows int // in batch.Logits
+}
+
+func (s *scheduler) init(shape Shape, cache *kvcache.Cache) {
+	s.shape, s.cache = shape, cache
+	s.maxRunning = min(shape.MaxSeqs, shape.MaxTokens, shape.MaxLogits)
+	s.batch = Batch{
+		Tokens: make([]int32, 0, shape.MaxTokens), Positions: make([]int32, 0, shape.MaxTokens),
+		Seqs: make([]Seq, 0, shape.MaxSeqs), Logits: make([]LogitRow, 0, shape.MaxLogits),
+	}
+}
+
+func (s *scheduler) idle() bool { return len(s.waiting) == 0 && len(s.running) == 0 }
+
+// plan fills the batch. Afterwards s.batch and s.parts stay as they are until the step is published.
+func (s *scheduler) plan() {
+	s.grants = s.grants[:0]
+	s.room = room{s.shape.MaxTokens, s.shape.MaxLogits}
+	for _, j := range s.running {
+		s.cache.Slide(j.seq)
+		s.setAside(j, 1)
+	}
+	for i := 0; i < len(s.running); i++ { // preemption shortens the list
+		s.proceed(i)
+	}
+	for len(s.waiting) > 0 && len(s.running) < s.maxRunning && s.room.tokens > 0 && s.room.logits > 0 {
+		if !s.admit(s.waiting[0]) {
+			break
+		}
+	}
+	s.freeze()
+}
+
+// setAside keeps room for a job with one token to compute (n = 1), or gives it back (n = -1): prefill takes only
+// what decoding leaves.
+func (s *scheduler) setAside(j *job, n int) {
+	if j.pending() == 1 {
+		s.room.tokens -= n
+		s.room.logits -= n
+	}
+}
+
+// proceed grants running[i] its next positions, at the cost of those admitted after it if need be.
+func (s *scheduler) proceed(i int) {
+	j := s.running[i]
+	s.setAside(j, -1)
+	n := s.chunk(j)
+	if n == 0 {
+		return
+	}
+	fit := s.cache.Fit(j.seq, n)
+	for fit == 0 && len(s.running)-1 > i {
+		s.preempt()
+		fit = s.cache.Fit(j.seq, n)
+	}
+	if fit == 0 || !s.cache.Grow(j.seq, fit) {
+		return
+	}
+	s.grant(j, fit)
+}
+
+// chunk is how many of a job's next tokens the rest of the batch has room for.
+func (s *scheduler) chunk(j *job) int {
+	from := j.seq.Len()
+	to := from + min(j.pending(), s.room.tokens, s.cache.MaxChunk())
+	if first, end := j.promptRows(from, to); end-first > s.room.logits {
+		to = first + s.room.logits
+	}
+	if s.rows(j, from, to) > s.room.logits {
+		to--
+	}
+	return to - from
+}
+
+// rows is how many logit rows positions [from, to) of a job ask for.
+func (s *scheduler) rows(j *job, from, to int) int {
+	first, end := j.promptRows(from, to)
+	if j.samples(to) {
+		return end - first + 1
+	}
+	return end - first
+}
+
+// grant takes the next n positions of a job into the batch.
+func (s *scheduler) grant(j *job, n int) {
+	from := j.seq.Len()
+	s.room.tokens -= n
+	s.room.logits -= s.rows(j, from, from+n)
+	s.grants = append(s.grants, grant{j, n})
+}
+
+// preempt takes the pages of the sequence that was admitted last.
+func (s *scheduler) preempt() {
+	last := len(s.running) - 1
+	j := s.running[last]
+	s.running[last] = nil
+	s.running = s.running[:last]
+	s.setAside(j, -1)
+	s.cache.Close(j.seq)
+	j.seq = nil
+	j.preemptions++
+	s.counters.Preemptions++
+	s.waiting = slices.Insert(s.waiting, 0, j)
+}
+
+// admit lets the first in line run, if its pages are there.
+func (s *scheduler) admit(j *job) bool {
+	alone, spare := len(s.running) == 0, len(s.running)
+	full, window := s.available()
+	if !alone && (full < j.needFull+spare || window < j.needWindow+spare) {
+		return false
+	}
+	j.seq = s.cache.Open(j.tokens, j.reusable(), len(j.Prompt)+j.MaxTokens)
+	leftFull, leftWindow := s.available()
+	j.needFull, j.needWindow = s.entry(j)
+	fits := leftFull >= j.needFull+spare && leftWindow >= j.needWindow+spare
+	// What it found in the cache is not available to itself any more.
+	j.needFull += full - leftFull
+	j.needWindow += window - leftWindow
+	n := 0
+	if fits || alone {
+		n = s.cache.Fit(j.seq, s.chunk(j))
+	}
+	if n == 0 || !s.cache.Grow(j.seq, n) {
+		s.cache.Close(j.seq)
+		j.seq = nil
+		return false
+	}
+	s.enter(j)
+	s.grant(j, n)
+	return true
+}
+
+// entry is how many pages must be there to admit a job: those of its first chunk or, if it was preempted, of all its
+// tokens.
+func (s *scheduler) entry(j *job) (full, window int) {
+	chunk := min(j.pending(), s.shape.MaxTokens, s.cache.MaxChunk())
+	full, window = s.cache.Need(j.seq, chunk)
+	if j.resumed() {
+		full, _ = s.cache.Need(j.seq, j.pending())
+	}
+	return full, window
+}
+
+// enter moves the first in line to the running sequences.
+func (s *scheduler) enter(j *job) {
+	s.waiting[0] = nil
+	s.waiting = s.waiting[1:]
+	s.running = append(s.running, j)
+	if j.resumed() {
+		return
+	}
+	j.admitted = time.Now()
+	j.cached = j.seq.Len()
+	// From here on the tokens are the engine's own, with room for all that may come.
+	j.tokens = append(make([]int32, 0, len(j.Prompt)+j.MaxTokens), j.Prompt...)
+	s.counters.PromptTokens += uint64(len(j.Prompt))
+	if j.reusable() > 0 {
+		s.counters.PrefixQueries += uint64(len(j.Prompt))
+		s.counters.PrefixHits += uint64(j.cached)
+	}
+}
+
+func (s *scheduler) available() (full, window int) {
+	f, w := s.cache.Full(), s.cache.Window()
+	return f.Free + f.Cached, w.Free + w.Cached
+}
+
+// remove takes a job out of whatever list it is in; its pages have been given back.
+func (s *scheduler) remove(j *job) {
+	if i := slices.Index(s.running, j); i >= 0 {
+		s.running = slices.Delete(s.running, i, i+1)
+	} else if i := slices.Index(s.waiting, j); i >= 0 {
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+	}
+}
