@@ -80,6 +80,8 @@ func parseGGUF(b []byte) (*ggufFile, error) {
 		return nil, errors.New("not a GGUF file")
 	}
 	switch v := r.u32(); {
+	case r.err != nil:
+		return nil, r.err
 	case v == 2 || v == 3:
 	case v == 2<<24 || v == 3<<24:
 		return nil, errors.New("a big-endian GGUF file: only little-endian ones can be read")
@@ -87,6 +89,9 @@ func parseGGUF(b []byte) (*ggufFile, error) {
 		return nil, fmt.Errorf("GGUF version %d: only 2 and 3 can be read", v)
 	}
 	nTensors, nMeta := r.u64(), r.u64()
+	if r.err != nil {
+		return nil, r.err
+	}
 	if left := uint64(len(r.b)); nTensors > left/ggufMinInfo || nMeta > left/ggufMinEntry {
 		return nil, fmt.Errorf("%d tensors and %d metadata entries do not fit %d bytes: the file is corrupt or cut off", nTensors, nMeta, left)
 	}

@@ -39,11 +39,11 @@ func readVocabulary(m *metadata) (*vocabulary, error) {
 		return v, m.err
 	}
 	v.other = ""
-	types, ok := m.array(ggufTypes, kindI32, kindU32)
+	types, typed := m.array(ggufTypes, kindI32, kindU32)
 	if m.err != nil {
 		return nil, m.err
 	}
-	if ok && types.n != list.n {
+	if typed && types.n != list.n {
 		return nil, fmt.Errorf("metadata %q: %d entries for %d tokens", ggufTypes, types.n, list.n)
 	}
 	v.tokens, v.special = make([][]byte, list.n), map[string]int32{}
@@ -51,7 +51,7 @@ func readVocabulary(m *metadata) (*vocabulary, error) {
 	arena := make([]byte, 0, len(list.data))
 	for i, text := range list.strings() {
 		kind := uint32(tokenNormal)
-		if ok {
+		if typed {
 			kind = binary.LittleEndian.Uint32(types.data[4*i:])
 		}
 		switch {
@@ -63,6 +63,7 @@ func readVocabulary(m *metadata) (*vocabulary, error) {
 			v.special[string(text)] = int32(i)
 		case kind == tokenNormal:
 			start := len(arena)
+			var ok bool
 			if arena, ok = alphabet.decode(arena, text); !ok {
 				return nil, fmt.Errorf("metadata %q: token %d, %q, is not in GPT-2's alphabet of bytes", ggufTokens, i, text)
 			}
