@@ -3,7 +3,6 @@ package tokenizer
 import (
 	"bytes"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -97,19 +96,4 @@ func readRanks(b *builder, data []byte) error {
 		}
 	}
 	return nil
-}
-
-// parseID reads an id in decimal digits.
-func parseID(digits []byte) (int64, error) {
-	if len(digits) == 0 || len(digits) > 9 {
-		return 0, errors.New("want an id of one to nine digits")
-	}
-	id := int64(0)
-	for i, c := range digits {
-		if c < '0' || c > '9' || i == 1 && id == 0 {
-			return 0, fmt.Errorf("%q is not an id", digits)
-		}
-		id = 10*id + int64(c-'0')
-	}
-	return id, nil
 }

@@ -172,6 +172,21 @@ func (v *vocab) checkBytes() error {
 	return nil
 }
 
+// parseID reads an id in decimal digits.
+func parseID(digits []byte) (int64, error) {
+	if len(digits) == 0 || len(digits) > 9 {
+		return 0, errors.New("want an id of one to nine digits")
+	}
+	id := int64(0)
+	for i, c := range digits {
+		if c < '0' || c > '9' || i == 1 && id == 0 {
+			return 0, fmt.Errorf("%q is not an id", digits)
+		}
+		id = 10*id + int64(c-'0')
+	}
+	return id, nil
+}
+
 // A builder collects the tokens of a vocabulary in any order.
 type builder struct {
 	vocab vocab
