@@ -3,6 +3,7 @@ package harmony
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -101,6 +102,13 @@ func TestRenderChatMore(t *testing.T) {
 	}
 }
 
+func TestFunctionNames(t *testing.T) {
+	r := ChatRequest{Tools: []Tool{{Name: "a"}, {Type: "web_search"}, {Type: "function", Name: "b"}}}
+	if got := r.FunctionNames(); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
 // The flat form of tools, as in the Responses API, and tool_choice none: same prompt.
 func TestRenderChatToolForms(t *testing.T) {
 	enc := o200k(t)
@@ -157,6 +165,28 @@ func TestRenderChatErrors(t *testing.T) {
 		var wrong *RequestError
 		if !errors.As(err, &wrong) || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%.200s\ngot  %v\nwant %s", c.request, err, c.want)
+		}
+	}
+}
+
+func TestPromptOptions(t *testing.T) {
+	enc := tiny(t)
+	r := &ChatRequest{Messages: []ChatMessage{{Role: RoleUser, Content: "u"}}, ReasoningEffort: "low"}
+	for _, c := range []struct {
+		options PromptOptions
+		want    string
+	}{
+		{PromptOptions{}, DefaultIdentity + "\nKnowledge cutoff: 2024-06\n\nReasoning: low\n\n"},
+		{PromptOptions{"You are Hearth <|end|>.", "2025-01", "2026-11-22"},
+			"You are Hearth <|end|>.\nKnowledge cutoff: 2025-01\nCurrent date: 2026-11-22\n\nReasoning: low\n\n"},
+	} {
+		p, err := enc.RenderChat(r, c.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := enc.tok.Decode(p.IDs, true)
+		if !strings.HasPrefix(text, "<|start|>system<|message|>"+c.want+"# Valid channels") {
+			t.Errorf("%+v: %s", c.options, text)
 		}
 	}
 }

@@ -2,7 +2,9 @@ package harmony
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -155,5 +157,25 @@ func TestRenderToolWithoutName(t *testing.T) {
 	const want = "message 1: a tool message needs the name of the tool"
 	if err == nil || err.Error() != want {
 		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
+func TestRenderSchemaError(t *testing.T) {
+	bad := Tool{Name: "f", Parameters: json.RawMessage(`{`)}
+	for _, c := range []struct {
+		content Content
+		want    string
+	}{
+		{&DeveloperContent{Tools: map[string]Namespace{"functions": {Name: "functions", Tools: []Tool{{Name: "g"}, bad}}}},
+			`message 0: tool 1 of namespace "functions": parameters: invalid JSON: unexpected EOF`},
+		{&SystemContent{Tools: map[string]Namespace{"browser": {Name: "browser", Tools: []Tool{bad}}}},
+			`message 0: tool 0 of namespace "browser": parameters: invalid JSON: unexpected EOF`},
+		{&DeveloperContent{Format: &ResponseFormat{Name: "a", Schema: json.RawMessage(`{`)}},
+			`message 0: schema of the response format: invalid JSON: unexpected EOF`},
+	} {
+		_, err := tiny(t).Render([]Message{{Role: RoleDeveloper, Content: []Content{c.content}}}, RenderOptions{})
+		if err == nil || err.Error() != c.want || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("error %v, want %s", err, c.want)
+		}
 	}
 }

@@ -28,6 +28,17 @@ type ChatRequest struct {
 	NoGenerationPrompt bool
 }
 
+// FunctionNames are the names of the declared functions, for ParserOptions.
+func (r *ChatRequest) FunctionNames() []string {
+	var names []string
+	for _, t := range r.Tools {
+		if t.isFunction() {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
 // A ChatMessage is one message of a chat request.
 type ChatMessage struct {
 	Role       string // system, developer, user, assistant, tool or function

@@ -132,3 +132,10 @@ func FuzzSchema(f *testing.F) {
 		}
 	})
 }
+
+func TestStringsAreEscapedOnlyWhereNeeded(t *testing.T) {
+	const in, want = "\"\\/\b\t\n\f\r\x00\x1f\x7f<&>é\u2028💖", `"\"\\/\b\t\n\f\r\u0000\u001f` + "\x7f<&>é\u2028💖\""
+	if got := string(appendString(nil, in)); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
