@@ -256,13 +256,20 @@ func (f *chatForm) whole(answers []answer, u usage) any {
 	return c
 }
 
-// message is the answer as a message. With tool calls the content is null: clients that find a content ignore calls.
+// message is the answer as a message. With tool calls the content is null, because clients that find a content ignore
+// the calls; what was there is kept at the end of the reasoning.
 func (a *answer) message() chatMessage {
-	m := chatMessage{Role: harmony.RoleAssistant, Reasoning: a.reasoning.String(), ReasoningContent: a.reasoning.String()}
+	m := chatMessage{Role: harmony.RoleAssistant}
+	reasoning, text := a.reasoning.String(), a.text.String()
 	if len(a.calls) == 0 {
-		text := a.text.String()
 		m.Content = &text
+	} else {
+		if reasoning != "" && text != "" {
+			reasoning += "\n"
+		}
+		reasoning += text
 	}
+	m.Reasoning, m.ReasoningContent = reasoning, reasoning
 	for i := range a.calls {
 		m.ToolCalls = append(m.ToolCalls, a.calls[i].wire(nil))
 	}

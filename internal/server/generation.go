@@ -145,8 +145,8 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, g *generatio
 	return es.done()
 }
 
-// run takes the events of all requests until each has ended, and gives emit the parts that they make. It calls idle
-// after every silence of the given length. It returns at the first error, leaving the rest to the end of ctx.
+// run takes the events of all requests until each has ended, and gives emit the parts that each event makes, perhaps
+// none. It calls idle after every silence of the given length. It returns at the first error, leaving the rest to the end of ctx.
 func (g *generation) run(ctx context.Context, emit func([]part) error, silence time.Duration, idle func() error) error {
 	arrivals := g.merge(ctx)
 	timer := time.NewTimer(silence)
@@ -161,10 +161,10 @@ func (g *generation) run(ctx context.Context, emit func([]part) error, silence t
 			if a.event.Done {
 				open--
 			}
+			if err := emit(parts); err != nil {
+				return err
+			}
 			if len(parts) > 0 {
-				if err := emit(parts); err != nil {
-					return err
-				}
 				timer.Reset(silence)
 			}
 		case <-timer.C:

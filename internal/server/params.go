@@ -100,7 +100,10 @@ func readStop(o *object) []string {
 		text, _ := o.text(name)
 		stops = []string{text}
 	} else {
-		list, _ := o.asArray(name, raw)
+		var list []json.RawMessage
+		if json.Unmarshal(raw, &list) != nil {
+			o.wrongType(name, "a string or an array of strings", raw)
+		}
 		for i, raw := range list {
 			var text string
 			if err := json.Unmarshal(raw, &text); err != nil || string(raw) == "null" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,6 +83,7 @@ func New(o Options) (*Server, error) {
 	o.KeepAlive = or(o.KeepAlive, 10*time.Second)
 	o.IOTimeout = or(o.IOTimeout, time.Minute)
 	o.Drain = or(o.Drain, 30*time.Second)
+	o.Aliases = otherNames(o.ModelID, o.Aliases)
 	s := &Server{o: o, log: o.Log, started: time.Now()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -91,6 +93,17 @@ func New(o Options) (*Server, error) {
 	}
 	s.handler = s.routes()
 	return s, nil
+}
+
+// otherNames are the aliases, each once, in their order.
+func otherNames(model string, aliases []string) []string {
+	var names []string
+	for _, a := range aliases {
+		if a != "" && a != model && !slices.Contains(names, a) {
+			names = append(names, a)
+		}
+	}
+	return names
 }
 
 func or[T ~int64](v, otherwise T) T {
