@@ -3,10 +3,10 @@
 // special token, and no sequence of ids makes the parser fail: what the model
 // writes is always delivered, however broken its markup.
 //
-// One direction: a chat request (request.go) is mapped to Harmony messages
-// (chat.go), which are rendered (render.go, content.go); tool schemas become
-// TypeScript on the way (json.go, schema.go, typescript.go, tools.go). The other:
-// the Parser reads tokens one at a time (parser.go, header.go, utf8.go) and the
+// One direction: a chat request (request.go, object.go) is mapped to Harmony
+// messages (chat.go), which are rendered (render.go, content.go); tool schemas
+// become TypeScript on the way (json.go, schema.go, typescript.go, tools.go). The
+// other: the Parser reads tokens one at a time (parser.go, header.go, utf8.go) and the
 // ChatAssembler makes chat deltas of its events (assembler.go, recipient.go).
 package harmony
 
