@@ -91,6 +91,9 @@ func (a *answer) endThought(now time.Time, width int, fold bool) []string {
 		return nil
 	case fold && a.hidden():
 		line := fmt.Sprintf("Thought for %s. Ctrl+T shows it.", seconds(now.Sub(a.first)))
+		if a.headed { // folded half-way
+			line = "│ …\n\n" + line
+		}
 		return append(a.theme.wrapPlain(line, dim, width), "")
 	}
 	return a.unfold(width)
@@ -98,6 +101,12 @@ func (a *answer) endThought(now time.Time, width int, fold bool) []string {
 
 // unfold returns what has not been printed of a finished reasoning, and the blank line after it.
 func (a *answer) unfold(width int) []string { return append(a.thinking(width, true), "") }
+
+// again returns a finished reasoning from its beginning.
+func (a *answer) again(width int) []string {
+	a.shown, a.headed = 0, false
+	return a.unfold(width)
+}
 
 // hidden reports whether some of a finished reasoning has not been printed.
 func (a *answer) hidden() bool { return a.thought && a.shown < len(a.reasoning) }
@@ -136,7 +145,11 @@ func (a *answer) preview(width int, fold bool) []string {
 	switch {
 	case a.thought:
 		lines = a.md.preview(width)
-	case a.reasoning != "" && !fold:
+	case a.reasoning != "" && fold && a.headed:
+		lines = []string{a.theme.paint("│ …", dim)}
+	case a.reasoning != "" && fold:
+		lines = []string{a.theme.paint("Thinking …", dim|bold)}
+	case a.reasoning != "":
 		if !a.headed {
 			lines = append(lines, a.theme.paint("Thinking", dim|bold))
 		}

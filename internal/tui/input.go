@@ -106,7 +106,7 @@ func (m *model) quit() {
 func (m *model) toggleFold() {
 	if m.answer == nil && m.last != nil && m.last.hidden() {
 		m.fold = false
-		m.print(m.last.unfold(m.textWidth())...)
+		m.print(m.last.again(m.textWidth())...)
 		return
 	}
 	m.fold = !m.fold
@@ -120,7 +120,7 @@ func (m *model) toggleFold() {
 
 // enter sends the input or obeys it. What cannot be done now stays in the input.
 func (m *model) enter() tea.Cmd {
-	text := m.input.Value()
+	text := strings.TrimLeft(m.input.Value(), "\n")
 	if strings.TrimSpace(text) == "" {
 		return nil
 	}

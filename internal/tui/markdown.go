@@ -106,7 +106,7 @@ func expandTabs(s string) string { return strings.ReplaceAll(s, "\t", "    ") }
 type walker struct {
 	theme theme
 	src   []byte
-	depth int // of lists
+	depth int // of bulleted lists
 }
 
 // blocks lays out the children of a container.
@@ -213,14 +213,14 @@ func (w *walker) list(n *ast.List, width int) []string {
 		if item.HasBlankPreviousLines() && item != n.FirstChild() {
 			lines = append(lines, "")
 		}
-		mark := bullets[w.depth%len(bullets)]
+		mark, deeper := bullets[w.depth%len(bullets)], 1
 		if n.IsOrdered() {
-			mark = strconv.Itoa(number) + string(n.Marker) + " "
+			mark, deeper = strconv.Itoa(number)+string(n.Marker)+" ", 0
 			number++
 		}
-		w.depth++
+		w.depth += deeper
 		lines = append(lines, w.nest(mark, "", width, func(width int) []string { return w.blocks(item, width) })...)
-		w.depth--
+		w.depth -= deeper
 	}
 	return lines
 }

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +12,8 @@ import (
 	tea "charm.land/bubbletea/v2"
 )
 
-// model is the state of the interactive chat. All of it is touched only by Update and View,
-// which bubbletea calls one at a time. Network and files are reached through the commands that
+// model is the state of the interactive chat. All of it is touched only by Update, of which
+// bubbletea makes one call at a time. Network and files are reached through the commands that
 // Update returns.
 type model struct {
 	opt   Options
@@ -36,7 +37,8 @@ type model struct {
 
 	notice   string // one line in place of the status, until the next key
 	armed    bool   // the last key was Ctrl+C; another one quits
-	screen   printer
+	screen   screen
+	broken   error // the terminal could not be written
 	quitting bool
 }
 
@@ -50,8 +52,11 @@ type network interface {
 }
 
 type (
-	// startMsg comes once the first frame is on the screen; nothing may be printed before.
+	// startMsg comes when bubbletea has set up the terminal; nothing may be drawn before.
 	startMsg struct{}
+	// settleMsg comes some time after a start or a change of size, at which bubbletea erases
+	// what is below the cursor and hides it.
+	settleMsg struct{}
 	// tickMsg moves the clock of the running answer with this number.
 	tickMsg int
 	// modelsMsg tells what the server calls its model.
@@ -77,6 +82,7 @@ type (
 const (
 	tickEvery  = 100 * time.Millisecond
 	startAfter = 50 * time.Millisecond // several frames of bubbletea
+	settle     = 100 * time.Millisecond
 )
 
 // runInteractive runs the terminal program until the user quits or ctx ends.
@@ -84,7 +90,7 @@ func runInteractive(ctx context.Context, o Options, c *client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m := newModel(o, &httpNetwork{ctx: ctx, client: c, model: o.Model}, time.Now)
-	fmt.Fprintf(o.Out, "Chat with %s. /help lists commands and keys.\n\n", c.base)
+	fmt.Fprintf(o.Out, "Chat with %s\n/help lists commands and keys.\n\n", c.base)
 	env := o.Env
 	if getenv(env, "NO_COLOR") != "" {
 		env = append(env[:len(env):len(env)], "NO_COLOR=1") // bubbletea wants a number
@@ -94,7 +100,7 @@ func runInteractive(ctx context.Context, o Options, c *client) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err != nil {
+	if err = cmp.Or(err, m.broken); err != nil {
 		return fmt.Errorf("terminal: %w", err)
 	}
 	return nil
@@ -105,38 +111,51 @@ func newModel(o Options, n network, now func() time.Time) *model {
 	m := &model{
 		opt: o, net: n, now: now, theme: t, width: 80, height: 24,
 		conv: conversation{System: o.System, Effort: o.Effort},
-		info: modelInfo{ID: o.Model}, input: newInput(t),
+		info: modelInfo{ID: o.Model}, input: newInput(t), screen: screen{w: o.Out},
 	}
 	m.resize(m.width, m.height)
 	return m
 }
 
 func (m *model) Init() tea.Cmd {
-	return tea.Batch(m.input.Focus(), tea.Tick(startAfter, func(time.Time) tea.Msg { return startMsg{} }))
+	return tea.Batch(m.input.Focus(), after(startAfter, startMsg{}))
 }
 
-// Update handles one message and prints what became final.
+func after(d time.Duration, msg tea.Msg) tea.Cmd {
+	return tea.Tick(d, func(time.Time) tea.Msg { return msg })
+}
+
+// Update handles one message and brings the screen up to date.
 func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	cmd := m.handle(msg)
 	if m.quitting {
-		return m, tea.Sequence(m.screen.rest(m.width, m.height), tea.Quit)
+		m.broken = m.screen.close()
+		return m, tea.Quit
 	}
-	return m, tea.Batch(cmd, m.screen.next(m.width, m.height))
+	if m.broken = m.screen.draw(m.view()); m.broken != nil {
+		return m, tea.Quit
+	}
+	return m, cmd
 }
+
+// View is empty: Update draws by itself; see screen.
+func (m *model) View() tea.View { return tea.NewView("") }
 
 func (m *model) handle(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		m.resize(msg.Width, msg.Height)
+		m.screen.invalidate()
+		return after(settle, settleMsg{})
+	case settleMsg:
+		m.screen.invalidate()
 	case tea.KeyPressMsg:
 		return m.key(msg)
 	case tea.PasteMsg:
 		m.paste(msg.Content)
 	case startMsg:
 		m.screen.ready = true
-		return m.net.models()
-	case printedMsg:
-		m.screen.printing = false
+		return tea.Batch(m.net.models(), after(settle, settleMsg{}))
 	case modelsMsg:
 		if msg.err != nil {
 			m.fail(msg.err)
@@ -163,23 +182,23 @@ func (m *model) handle(msg tea.Msg) tea.Cmd {
 	return nil
 }
 
-func (m *model) tick() tea.Cmd {
-	turn := m.answer.turn
-	return tea.Tick(tickEvery, func(time.Time) tea.Msg { return tickMsg(turn) })
-}
+func (m *model) tick() tea.Cmd { return after(tickEvery, tickMsg(m.answer.turn)) }
 
 func (m *model) resize(width, height int) {
+	if width <= 0 || height <= 0 {
+		return // not known
+	}
 	m.width, m.height = width, height
 	m.input.MaxHeight = max(1, min(10, height/3))
 	m.input.SetWidth(m.textWidth())
 }
 
-// textWidth is the width of printed text. The last column stays free: a line that ends there
-// leaves terminals in a state in which bubbletea's next erase would take its last character.
+// textWidth is the width of printed text. The last column stays free: after a character there,
+// terminals differ in where the cursor is.
 func (m *model) textWidth() int { return max(m.width-1, minWidth) }
 
 // print adds lines to the scrollback.
-func (m *model) print(lines ...string) { m.screen.queue = append(m.screen.queue, lines...) }
+func (m *model) print(lines ...string) { m.screen.print(lines...) }
 
 // say prints one message of the program itself, followed by a blank line.
 func (m *model) say(st style, format string, args ...any) {
@@ -235,7 +254,7 @@ func (m *model) received(msg deltaMsg) tea.Cmd {
 // final text is kept; a turn without any leaves the conversation.
 func (m *model) finish(err error) {
 	a := m.answer
-	m.answer, m.last = nil, a
+	m.answer, m.last, m.notice = nil, a, ""
 	a.cancel() // frees the connection
 	m.print(a.end(m.now(), m.textWidth(), m.fold)...)
 	m.stats = a.stats(m.now())

@@ -13,7 +13,8 @@ const (
 	columnGap  = " │ "
 	crossing   = "─┼─"
 	gapColumns = 3
-	minColumn  = 8 // narrower columns of wrapped text are no longer readable
+	minColumn  = 8  // narrower columns of wrapped text are hard to read
+	maxWord    = 20 // longer words may be broken
 )
 
 // tableCells is a table as rows of cells; the first row is the header. Every row has a cell
@@ -71,33 +72,35 @@ func (w *walker) cells(row ast.Node, n int) [][]span {
 	return cells
 }
 
-// fit chooses the widths of the columns, or reports that they have no room. A column that
-// needs no more than an equal share gets what it needs; the others share the rest.
+// fit chooses the widths of the columns, or reports that they have no room. No column is
+// narrower than its longest word, within reason; what is left widens the narrowest first.
 func (t tableCells) fit(width int) ([]int, bool) {
-	need := make([]int, len(t.align))
+	n := len(t.align)
+	need, widths := make([]int, n), make([]int, n)
 	for _, row := range t.rows {
 		for c, spans := range row {
-			for _, line := range (theme{}).wrap(spans, 1<<20) {
-				need[c] = max(need[c], columns(line), 1)
-			}
+			line, word := measure(spans)
+			need[c], widths[c] = max(need[c], line, 1), max(widths[c], word)
 		}
 	}
-	room := width - gapColumns*(len(need)-1)
-	order := make([]int, len(need))
-	for c := range order {
-		order[c] = c
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return need[a] - need[b] })
-	widths := make([]int, len(need))
-	for i, c := range order {
-		share := room / (len(order) - i)
-		if need[c] > share && share < minColumn {
-			return nil, false
-		}
-		widths[c] = min(need[c], share)
+	room := width - gapColumns*(n-1)
+	for c := range widths {
+		widths[c] = min(max(widths[c], minColumn), maxWord, need[c])
 		room -= widths[c]
 	}
-	return widths, true
+	for ; room > 0; room-- {
+		narrowest := -1
+		for c := range widths {
+			if widths[c] < need[c] && (narrowest < 0 || widths[c] < widths[narrowest]) {
+				narrowest = c
+			}
+		}
+		if narrowest < 0 {
+			break
+		}
+		widths[narrowest]++
+	}
+	return widths, room >= 0
 }
 
 // row lays out one row; its height is that of the highest cell.

@@ -4,41 +4,29 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	tea "charm.land/bubbletea/v2"
 )
 
-// View draws the live part: the open end of the answer, the input and the status line. It is
-// at most maxLive lines high; of a longer open end the last lines are shown.
-func (m *model) View() tea.View {
-	if m.quitting {
-		return tea.NewView("")
-	}
-	input := m.input.View()
-	inputHeight := m.input.Height()
-
-	var lines []string
+// view lays out the frame: the open end of the answer, the input and the status line, and the
+// place of the cursor. It is lower than the screen; of a longer open end the last lines are shown.
+func (m *model) view() (lines []string, x, y int) {
+	input := strings.Split(m.input.View(), "\n")
 	if m.answer != nil {
 		lines = m.answer.preview(m.textWidth(), m.fold)
-		room := max(maxLive(m.height)-inputHeight-2, 0)
-		if len(lines) > room {
+		if room := max(m.height-len(input)-3, 0); len(lines) > room {
 			lines = lines[len(lines)-room:]
-		}
-		for i, line := range lines {
-			lines[i] = shorten(line, m.textWidth())
 		}
 		if len(lines) > 0 {
 			lines = append(lines, "")
 		}
 	}
-	above := len(lines)
-	lines = append(lines, input, m.status())
-
-	v := tea.NewView(strings.Join(lines, "\n"))
-	if v.Cursor = m.input.Cursor(); v.Cursor != nil {
-		v.Cursor.Y += above
+	if c := m.input.Cursor(); c != nil {
+		x, y = min(c.X, m.textWidth()-1), len(lines)+c.Y
 	}
-	return v
+	lines = append(append(lines, input...), m.status())
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(shorten(line, m.width-1), " ")
+	}
+	return lines, x, y
 }
 
 var spinner = [...]string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}

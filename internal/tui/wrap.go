@@ -20,11 +20,7 @@ const minWidth = 10
 // White space at a break is dropped. There is at least one line.
 func (t theme) wrap(spans []span, width int) []string {
 	var lines []string
-	var text strings.Builder
-	for _, s := range spans {
-		text.WriteString(s.text)
-	}
-	cells := styledCells(text.String(), spans)
+	cells := styledCells(spans)
 	for start := 0; ; {
 		end := start
 		for end < len(cells) && cells[end].text != "\n" {
@@ -48,8 +44,13 @@ type cell struct {
 
 func (c cell) space() bool { return c.text == " " }
 
-// styledCells cuts text, which is that of all spans together, into clusters.
-func styledCells(text string, spans []span) []cell {
+// styledCells cuts the text of all spans together into clusters.
+func styledCells(spans []span) []cell {
+	var all strings.Builder
+	for _, s := range spans {
+		all.WriteString(s.text)
+	}
+	text := all.String()
 	cells := make([]cell, 0, len(text))
 	at, end := -1, 0 // span of the current cluster and where it ends
 	pos, state := 0, -1
@@ -118,6 +119,28 @@ func (t theme) wrapLine(lines []string, cells []cell, width int) []string {
 	}
 	emit()
 	return lines
+}
+
+// measure returns the widths of the widest line and of the widest word.
+func measure(spans []span) (line, word int) {
+	cells := styledCells(spans)
+	for inLine, inWord := 0, 0; len(cells) > 0; cells = cells[1:] {
+		c := cells[0]
+		if c.text == "\n" {
+			inLine, inWord = 0, 0
+			continue
+		}
+		inLine += c.width
+		line = max(line, inLine)
+		if !c.space() {
+			inWord += c.width
+			word = max(word, inWord)
+		}
+		if c.brk {
+			inWord = 0
+		}
+	}
+	return line, word
 }
 
 // inkWidth is the width of a word without the white space at its end.
