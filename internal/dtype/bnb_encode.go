@@ -3,8 +3,9 @@ package dtype
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
-	"sort"
+	"sync"
 )
 
 // QuantizeNF4 packs src, a flattened tensor, as bitsandbytes does on a CPU: codes holds two a byte, the first one high
@@ -19,11 +20,15 @@ func QuantizeFP4(codes []byte, absmax, src []float32, block int) error {
 	return quantize4(&fp4Steps, codes, absmax, src, block)
 }
 
-// steps4 is a code table in the order of its values: code[i] is for what lies above i of the thresholds.
+// steps4 is a code table in the order of its values: code[i] is for what lies above i of the thresholds. [-1, 1] is cut
+// into buckets with at most one threshold each, so one comparison is enough: below[b] thresholds lie in buckets before b.
 type steps4 struct {
-	threshold [15]float32
+	threshold [16]float32 // the last one is above everything
 	code      [16]uint8
+	below     [buckets + 1]uint8
 }
+
+const buckets = 1024
 
 var nf4Steps, fp4Steps = newSteps4(&NF4Table), newSteps4(&FP4Table)
 
@@ -34,21 +39,30 @@ func newSteps4(table *[16]float32) (s steps4) {
 		s.code[i] = uint8(i)
 	}
 	slices.SortStableFunc(s.code[:], func(a, b uint8) int { return cmp.Compare(table[a], table[b]) })
-	for i := range s.threshold {
+	for i := range 15 {
 		s.threshold[i] = (table[s.code[i]] + table[s.code[i+1]]) / 2
+	}
+	s.threshold[15] = float32(math.Inf(1))
+	n := 0
+	for b := range s.below {
+		for bucket(s.threshold[n]) < b {
+			n++
+		}
+		s.below[b] = uint8(n)
 	}
 	return s
 }
 
+// bucket never falls as x in [-1, 1] rises, whatever is rounded on the way, and the infinity is in none.
+func bucket(x float32) int { return int(min((x+1)*(buckets/2), buckets+1)) }
+
 // nearest is the code for x in [-1, 1]; on a threshold the lower value is taken.
 func (s *steps4) nearest(x float32) uint8 {
-	n := 0
-	for _, t := range s.threshold {
-		if x > t {
-			n++
-		}
+	n := s.below[bucket(x)]
+	if x > s.threshold[n&15] {
+		n++
 	}
-	return s.code[n]
+	return s.code[n&15]
 }
 
 func quantize4(s *steps4, codes []byte, absmax, src []float32, block int) error {
@@ -65,7 +79,7 @@ func quantize4(s *steps4, codes []byte, absmax, src []float32, block int) error 
 		absmax[b] = amax
 		inverse := 1 / max(amax, 1e-38)
 		for i := from; i < to; i++ {
-			codes[i/2] |= s.nearest(src[i]*inverse) << (4 * (^i & 1))
+			codes[i/2] |= s.nearest(float32(src[i]*inverse)) << (4 * (^i & 1)) // converted: see Quant.Scale
 		}
 	}
 	return nil
@@ -85,6 +99,7 @@ func QuantizeScales(absmax []float32, block int) (codes []byte, nested []float32
 	codes = make([]byte, len(absmax))
 	nested = make([]float32, ceil(len(absmax), block))
 	rest := make([]float32, min(block, len(absmax)))
+	table := nestedCodes()
 	for b := range nested {
 		from := b * block
 		rest := rest[:min(block, len(absmax)-from)]
@@ -99,19 +114,26 @@ func QuantizeScales(absmax []float32, block int) (codes []byte, nested []float32
 		}
 		inverse := 1 / nested[b]
 		for i, d := range rest {
-			codes[from+i] = nestedCode(d * inverse)
+			x := float32(d * inverse) // unconverted, the product would fuse with the sum
+			codes[from+i] = table[uint16(float32((x+1)/2*65535)+0.5)]
 		}
 	}
 	return codes, nested, offset, nil
 }
 
-// nestedCode finds the code of x in [-1, 1] the way bitsandbytes' table of 65,536 entries does: x is first rounded to
-// one of that many steps.
-func nestedCode(x float32) uint8 {
-	step := float64(uint32(float32((x+1)/2*65535) + 0.5))
-	v := float32(-1 + 2*step/65535)
-	return uint8(sort.Search(255, func(i int) bool { return (NestedMap[i]+NestedMap[i+1])/2 >= v }))
-}
+// nestedCodes is how bitsandbytes finds the code of a number in [-1, 1] on a CPU: the number is rounded to one of 65,536
+// steps, and each step has a code, the count of the map's midpoints below it.
+var nestedCodes = sync.OnceValue(func() *[1 << 16]uint8 {
+	codes, n := new([1 << 16]uint8), 0
+	for step := range codes {
+		v := float32(-1 + 2*float64(step)/65535)
+		for n < 255 && (NestedMap[n]+NestedMap[n+1])/2 < v {
+			n++
+		}
+		codes[step] = uint8(n)
+	}
+	return codes
+})
 
 // pairwiseSum adds in the order of numpy: eight running sums for up to 128 values, halves beyond. The order shows in
 // the last bit of the mean.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -322,6 +323,7 @@ func TestEncodersRefuse(t *testing.T) {
 		{"NF4 scales", nf4(16, 1, values(1), 16), "1 scales of 16 values"},
 		{"NF4 block", nf4(16, 1, values(1), 0), "scales of 0 values"},
 		{"scales NaN", scales(values(nan), 256), "mean of the scales is NaN"},
+		{"scales too far apart", scales([]float32{3e38, -3e38, -3e38}, 256), "value 0 is +Inf"},
 		{"scales overflow", scales([]float32{3e38, 3e38}, 256), "mean of the scales is +Inf"},
 		{"scales block", scales(values(1), 0), "blocks of 0"},
 		{"no scales", scales(nil, 256), "0 scales"},
@@ -393,5 +395,119 @@ func TestCheckMaps(t *testing.T) {
 		if c.want == "" && c.err != nil || c.want != "" && (c.err == nil || !strings.Contains(c.err.Error(), c.want)) {
 			t.Errorf("%s: error is %v, want %q", c.name, c.err, c.want)
 		}
+	}
+}
+
+// TestNearestCode compares the buckets with a plain count, on and around every threshold and every bucket's edge.
+func TestNearestCode(t *testing.T) {
+	for name, s := range map[string]*steps4{"NF4": &nf4Steps, "FP4": &fp4Steps} {
+		check := func(x float32) {
+			n := 0
+			for _, threshold := range s.threshold {
+				if x > threshold {
+					n++
+				}
+			}
+			if got := s.nearest(x); got != s.code[n] {
+				t.Errorf("%s: %v is code %d, want %d", name, x, got, s.code[n])
+			}
+		}
+		points := slices.Clone(s.threshold[:15])
+		for b := range buckets + 1 {
+			points = append(points, float32(b)/(buckets/2)-1)
+		}
+		for _, x := range points {
+			check(x)
+			check(math.Nextafter32(x, -2)) // amax times its rounded reciprocal may leave [-1, 1] by a bit
+			check(math.Nextafter32(x, 2))
+		}
+	}
+}
+
+// Blocks of zeros have no scale to divide by.
+func TestQuantizeZeros(t *testing.T) {
+	src := make([]float32, 64)
+	planes := map[Format]Plane{}
+	for _, f := range []Format{Q8_0, MXFP4GGML} {
+		p := Plane{Format: f, Rows: 1, Cols: 64, Data: make([]byte, 2*f.BlockBytes())}
+		quantize := QuantizeQ8_0
+		if f == MXFP4GGML {
+			quantize = QuantizeMXFP4GGML
+		}
+		if err := quantize(p.Data, src); err != nil {
+			t.Fatal(err)
+		}
+		planes[f] = p
+	}
+	p := Plane{Format: MXFP4, Rows: 1, Cols: 64, Data: make([]byte, 32), Scales: make([]byte, 2)}
+	if err := QuantizeMXFP4(p.Data, p.Scales, src); err != nil {
+		t.Fatal(err)
+	}
+	planes[MXFP4] = p
+	for f, p := range planes {
+		if err := sameBits(decode(t, &p), src); err != nil {
+			t.Errorf("%v: %v", f, err)
+		}
+	}
+}
+
+// Equal scales leave nothing but the offset.
+func TestQuantizeEqualScales(t *testing.T) {
+	absmax := make([]float32, 300)
+	for i := range absmax {
+		absmax[i] = 0.5
+	}
+	codes, nested, offset, err := QuantizeScales(absmax, 256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := Quant{Codes: codes, Map: &NestedMap, Nested: f32bytes(nested), NestedBlock: 256, Offset: offset}
+	for i := range absmax {
+		if got := q.Scale(i); got != 0.5 || codes[i] != 0 {
+			t.Fatalf("scale %d is %v, code %d", i, got, codes[i])
+		}
+	}
+}
+
+func TestPairwiseSumCountsAll(t *testing.T) {
+	for n := range 700 {
+		s := make([]float32, n)
+		for i := range s {
+			s[i] = float32(i + 1) // exact in any order
+		}
+		if got, want := pairwiseSum(s), float32(n*(n+1)/2); got != want {
+			t.Fatalf("1 to %d is %v, want %v", n, got, want)
+		}
+	}
+}
+
+// BenchmarkQuantize reports the rate at which float32 values are read.
+func BenchmarkQuantize(b *testing.B) {
+	const n = 1 << 16
+	r := rand.New(rand.NewPCG(13, 14))
+	src := make([]float32, n)
+	for i := range src {
+		src[i] = float32(r.NormFloat64())
+	}
+	half, wide, blocks, absmax := make([]byte, n/2), make([]byte, 2*n), make([]byte, n/32*34), make([]float32, n/64)
+	for _, c := range []struct {
+		name string
+		run  func() error
+	}{
+		{"NF4", func() error { return QuantizeNF4(half, absmax, src, 64) }},
+		{"Q8_0", func() error { return QuantizeQ8_0(blocks, src) }},
+		{"MXFP4", func() error { return QuantizeMXFP4(half, blocks[:n/32], src) }},
+		{"MXFP4 (GGUF)", func() error { return QuantizeMXFP4GGML(blocks[:n/32*17], src) }},
+		{"BF16", func() error { EncodeBF16(wide, src); return nil }},
+		{"scales", func() error { _, _, _, err := QuantizeScales(src, 256); return err }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(4 * n)
+			for b.Loop() {
+				if err := c.run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -10,7 +10,7 @@ func decodeQ2K(dst []float32, src []byte) {
 		for i := range 16 { // runs of 16 elements
 			half, shift := i/8, i/2%4*2
 			s := scale * float32(src[i]&15)
-			m := least * float32(src[i]>>4)
+			m := float32(least * float32(src[i]>>4)) // unconverted, Go may fuse it with the subtraction below
 			d, q := (*[16]float32)(dst[16*i:]), (*[16]byte)(src[16+32*half+16*(i%2):])
 			for j, b := range q {
 				d[j] = float32(s*float32(b>>shift&3)) - m
@@ -55,7 +55,7 @@ func decodeQ4K(dst []float32, src []byte) {
 		scale, least, packed := f16at(src), f16at(src[2:]), (*[12]byte)(src[4:])
 		for i := range 8 {
 			s, m := scaleMinK4(packed, i)
-			s, m = scale*s, least*m
+			s, m = scale*s, float32(least*m)
 			shift := i % 2 * 4
 			d, q := (*[32]float32)(dst[32*i:]), (*[32]byte)(src[16+i/2*32:])
 			for j, b := range q {
@@ -72,7 +72,7 @@ func decodeQ5K(dst []float32, src []byte) {
 		h := (*[32]byte)(src[16:])
 		for i := range 8 {
 			s, m := scaleMinK4(packed, i)
-			s, m = scale*s, least*m
+			s, m = scale*s, float32(least*m)
 			shift := i % 2 * 4
 			d, q := (*[32]float32)(dst[32*i:]), (*[32]byte)(src[48+i/2*32:])
 			for j, b := range q {

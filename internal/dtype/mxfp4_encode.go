@@ -27,35 +27,40 @@ func QuantizeMXFP4(codes, scales []byte, src []float32) error {
 		if scales[i] = uint8(bits >> 23); scales[i] > maxScale {
 			return errTooLarge(32*i, amax)
 		}
-		for j := range 16 {
-			codes[16*i+j] = toE2M1(block[2*j]*inverse) | toE2M1(block[2*j+1]*inverse)<<4
+		out := (*[16]byte)(codes[16*i:])
+		for j := range out {
+			low, high := block[2*j]*inverse, block[2*j+1]*inverse
+			out[j] = signE2M1(low) | toE2M1(low, &stepsOpenAI) | (signE2M1(high)|toE2M1(high, &stepsOpenAI))<<4
 		}
 	}
 	return nil
 }
 
-// toE2M1 rounds to the nearest code, ties to the even one; what is above 6 becomes 6. The sign stays, also of zero.
-func toE2M1(x float32) uint8 {
-	sign := uint8(math.Float32bits(x) >> 28 & 8)
-	x = float32(math.Abs(float64(x)))
-	switch {
-	case x <= 0.25:
-		return sign
-	case x < 0.75:
-		return sign | 1
-	case x <= 1.25:
-		return sign | 2
-	case x < 1.75:
-		return sign | 3
-	case x <= 2.5:
-		return sign | 4
-	case x < 3.5:
-		return sign | 5
-	case x <= 5:
-		return sign | 6
+// Bits of the float32 magnitudes up to which a value takes the lower of two neighbouring codes: the middle of their
+// values, and of OpenAI's rule just below it where a tie goes up, to the even code.
+var (
+	stepsOpenAI = e2m1Steps(1)
+	stepsGGML   = e2m1Steps(0)
+)
+
+func e2m1Steps(tieUp uint32) (s [7]uint32) {
+	for i := range s {
+		s[i] = math.Float32bits((E2M1[i]+E2M1[i+1])/2) - tieUp&uint32(i)
 	}
-	return sign | 7
+	return s
 }
+
+// toE2M1 gives the magnitude's code, 0 to 7; what is above 6 becomes 6.
+func toE2M1(x float32, steps *[7]uint32) uint8 {
+	magnitude, n := int64(math.Float32bits(x)&0x7FFF_FFFF), 0
+	for _, s := range steps {
+		n += int(uint64(int64(s)-magnitude) >> 63) // 1 where magnitude > s, without a branch
+	}
+	return uint8(n)
+}
+
+// signE2M1 is the code's sign bit.
+func signE2M1(x float32) uint8 { return uint8(math.Float32bits(x) >> 28 & 8) }
 
 // QuantizeMXFP4GGML writes src as MXFP4GGML blocks, 17 bytes for 32 values, by ggml's rule: the exponent is
 // floor(log2(amax))-2, each code the nearest value, the lowest code of equals. It differs from QuantizeMXFP4. It fails
@@ -73,12 +78,9 @@ func QuantizeMXFP4GGML(dst []byte, src []float32) error {
 		if out[0] = exponentGGML(amax); out[0] > maxScale {
 			return errTooLarge(i, amax)
 		}
-		var values [16]float32
-		for c, v := range E2M1 {
-			values[c] = v * FromE8M0(out[0])
-		}
+		inverse := 1 / FromE8M0(out[0])
 		for j := range 16 {
-			out[1+j] = nearest(&values, block[j]) | nearest(&values, block[j+16])<<4
+			out[1+j] = nearestGGML(block[j]*inverse) | nearestGGML(block[j+16]*inverse)<<4
 		}
 	}
 	return nil
@@ -94,15 +96,13 @@ func exponentGGML(amax float32) uint8 {
 	return uint8(max(0, int(math.Floor(float64(log)))-2+127))
 }
 
-// nearest is the code whose value has the least float32 distance from x, the lowest of equals.
-func nearest(values *[16]float32, x float32) uint8 {
-	best, least := 0, float32(math.Inf(1))
-	for c, v := range values {
-		if d := float32(math.Abs(float64(v - x))); d < least {
-			best, least = c, d
-		}
+// nearestGGML is the code nearest to x, the lowest of equals: half-way the smaller magnitude, and 0, never 8.
+func nearestGGML(x float32) uint8 {
+	code := toE2M1(x, &stepsGGML)
+	if code != 0 {
+		code |= signE2M1(x)
 	}
-	return uint8(best)
+	return code
 }
 
 // PackMXFP4GGML turns Hugging Face's codes and scales into GGUF's type 39 blocks, dst, 17 bytes for 16 codes bytes and

@@ -181,8 +181,13 @@ func TestStackInterleaves(t *testing.T) {
 	if err := sameBits(got, want); err != nil {
 		t.Error(err)
 	}
-	if rows, cols := s.Shape(); rows != 6 || cols != 4 {
-		t.Errorf("shape is %d x %d, want 6 x 4", rows, cols)
+	if rows, cols := s.Shape(); rows != 6 || cols != 4 || s.Experts() != 1 {
+		t.Errorf("%d experts of %d x %d, want 1 of 6 x 4", s.Experts(), rows, cols)
+	}
+	s.Odd = nil
+	s.DecodeRows(got, 0, 0, 3)
+	if err := sameBits(got, decode(t, &s.Even[0])); err != nil {
+		t.Errorf("not interleaved: %v", err)
 	}
 }
 
