@@ -180,7 +180,7 @@ func (l *loader) readVocab() error {
 	var text []byte
 	return l.scanner.object(func(key []byte) error {
 		var ok bool
-		if text, ok = BytesOfPrintable(text[:0], key); !ok {
+		if text, ok = bytesOfPrintable(text[:0], key); !ok {
 			return fmt.Errorf("token %q: %w", key, errNoByte)
 		}
 		id, err := l.scanner.id()
@@ -311,7 +311,7 @@ func appendPart(text, printable []byte) ([]byte, error) {
 	if len(printable) == 0 {
 		return text, errors.New("want two texts, neither empty")
 	}
-	text, ok := BytesOfPrintable(text, printable)
+	text, ok := bytesOfPrintable(text, printable)
 	if !ok {
 		return text, fmt.Errorf("%q: %w", printable, errNoByte)
 	}

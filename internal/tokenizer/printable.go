@@ -27,10 +27,10 @@ var byteOfPrintable = func() (table [0x100 + 68]int16) {
 	return table
 }()
 
-// BytesOfPrintable appends to dst the bytes that s stands for in the form in which
+// bytesOfPrintable appends to dst the bytes that s stands for in the form in which
 // tokenizer.json and GGUF write a token: one printable character for each byte, as
 // GPT-2 chose them. ok is false if a character of s stands for no byte.
-func BytesOfPrintable(dst, s []byte) (b []byte, ok bool) {
+func bytesOfPrintable(dst, s []byte) (b []byte, ok bool) {
 	for len(s) > 0 {
 		r, n := utf8.DecodeRune(s)
 		if int(r) >= len(byteOfPrintable) || byteOfPrintable[r] < 0 {

@@ -6,7 +6,7 @@
 // Encoding has three steps: invalid UTF-8 becomes U+FFFD (utf8.go), the text is
 // split into pieces, roughly words (split.go), and the bytes of each piece are
 // merged into tokens (bpe.go). The vocabulary lives in one arena with one hash
-// table (vocab.go); it comes from tokenizer.json (hf.go), from GGUF (gguf.go) or
+// table (vocab.go); it comes from tokenizer.json (hf.go), from a list (New) or
 // from the rank file of o200k_base (o200k.go).
 package tokenizer
 
