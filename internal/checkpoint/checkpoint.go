@@ -6,12 +6,14 @@
 package checkpoint
 
 import (
+	"errors"
 	"fmt"
 
 	"hearth/internal/dtype"
 )
 
-// Checkpoint is an open checkpoint. Its methods are safe for concurrent use. Planes stay valid until Close.
+// Checkpoint is an open checkpoint. Its methods other than Close are safe for
+// concurrent use. Planes stay valid until Close; they fault if another program shortens a file meanwhile.
 type Checkpoint struct {
 	path          string
 	layout        Layout
@@ -99,8 +101,12 @@ func (c *Checkpoint) Size() int64 {
 	return n
 }
 
-// Close unmaps the files. No plane of the checkpoint may be used afterwards.
+// errClosed is returned by what would read the files of a closed checkpoint.
+var errClosed = errors.New("the checkpoint is closed")
+
+// Close unmaps the files. No plane of the checkpoint may be used afterwards, and none may be in use.
 func (c *Checkpoint) Close() error {
+	c.binder = nil
 	var first error
 	for _, f := range c.files {
 		if err := f.close(); err != nil && first == nil {
@@ -111,36 +117,34 @@ func (c *Checkpoint) Close() error {
 	return first
 }
 
-// Embedding is the token embedding, [Vocab, Hidden].
-func (c *Checkpoint) Embedding() (dtype.Plane, error) {
+// bind runs f over the tensors.
+func bind[T any](c *Checkpoint, f func(b *binder) T) (T, error) {
+	if c.binder == nil {
+		var none T
+		return none, errClosed
+	}
 	b := c.binder.run()
-	p := b.embedding()
-	return p, b.err
-}
-
-// FinalNorm is the weight of the norm before the head, [Hidden].
-func (c *Checkpoint) FinalNorm() ([]float32, error) {
-	b := c.binder.run()
-	v := b.finalNorm()
+	v := f(b)
 	return v, b.err
 }
 
+// Embedding is the token embedding, [Vocab, Hidden].
+func (c *Checkpoint) Embedding() (dtype.Plane, error) { return bind(c, (*binder).embedding) }
+
+// FinalNorm is the weight of the norm before the head, [Hidden].
+func (c *Checkpoint) FinalNorm() ([]float32, error) { return bind(c, (*binder).finalNorm) }
+
 // Head is the output projection, [Vocab, Hidden].
-func (c *Checkpoint) Head() (dtype.Plane, error) {
-	b := c.binder.run()
-	p := b.head()
-	return p, b.err
-}
+func (c *Checkpoint) Head() (dtype.Plane, error) { return bind(c, (*binder).head) }
 
 // Layer gives layer n. Vectors are decoded to float32; planes point into the mapping.
 func (c *Checkpoint) Layer(n int) (*Layer, error) {
 	if n < 0 || n >= c.config.Layers {
 		return nil, fmt.Errorf("layer %d: the model has %d", n, c.config.Layers)
 	}
-	b := c.binder.run()
-	l := b.layer(n)
-	if b.err != nil {
-		return nil, fmt.Errorf("layer %d: %w", n, b.err)
+	l, err := bind(c, func(b *binder) *Layer { return b.layer(n) })
+	if err != nil {
+		return nil, fmt.Errorf("layer %d: %w", n, err)
 	}
 	return l, nil
 }

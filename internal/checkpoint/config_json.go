@@ -170,6 +170,7 @@ func (c *modelConfig) readYarn(f, r *fields) {
 	kindName := r.first("rope_type", "type")
 	switch kind := r.text(kindName); kind {
 	case "default":
+		c.notes = append(c.notes, fmt.Sprintf("config.json says %s%s default: rotary embedding without YaRN", r.under, kindName))
 		return
 	case "yarn":
 	default:

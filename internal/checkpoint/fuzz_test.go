@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"hearth/internal/dtype"
 	"hearth/internal/testmodel"
 )
 
@@ -103,7 +104,7 @@ func FuzzIndex(f *testing.F) {
 		if err != nil {
 			return
 		}
-		dir := t.TempDir()
+		dir := filepath.FromSlash("/models/x")
 		for name, file := range m {
 			if got := filepath.Dir(filepath.Join(dir, file)); got != dir {
 				t.Errorf("tensor %q: file %q lies in %s", name, file, got)
@@ -168,30 +169,34 @@ func FuzzQuantState(f *testing.F) {
 			f.Add(r.data)
 		}
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		// The whole way: a model that holds this quant state opens or is refused, and what opens can be decoded.
-		const name = "layers.0.mlp.experts.down_projs.0.weight"
-		q, err := parseQuantState(b)
-		m := newTiny(PerExpertBNB)
-		m.tensors["model."+name+quantState+"nf4"] = u8(b, len(b))
-		list, listErr := readSafetensors("f", safetensorsFile(m.tensors))
-		if listErr != nil {
-			t.Fatal(listErr)
+	const name = "layers.0.mlp.experts.down_projs.0.weight"
+	sides := map[string]*raw{}
+	for n, r := range newTiny(PerExpertBNB).tensors {
+		if strings.HasPrefix(n, "model."+name) && !strings.Contains(n, quantState) {
+			sides[n] = r
 		}
-		s, storeErr := newStore(list, normaliseHF)
-		if storeErr != nil {
-			t.Fatal(storeErr)
+	}
+	list, err := readSafetensors("f", safetensorsFile(sides))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		// The whole way: a weight with this quant state binds or is refused, and what binds can be decoded.
+		state := tensor{name: name + quantState + "nf4", stored: "U8", format: dtype.U8, shape: []int{len(b)}, data: b}
+		s, err := newStore(append([]tensor{state}, list...), normaliseHF)
+		if err != nil {
+			t.Fatal(err)
 		}
 		r := (&binder{store: s, cfg: &Config{}, layout: PerExpertBNB}).run()
 		p := r.quantised(name, RoleExperts, tinyH, tinyI)
 		if r.err != nil {
 			return
 		}
-		if err != nil {
+		if _, err := parseQuantState(b); err != nil {
 			t.Fatalf("bound, and yet: %v", err)
 		}
 		if err := p.Check(); err != nil {
-			t.Fatalf("shape %v: %v", q.Shape, err)
+			t.Fatal(err)
 		}
 		p.DecodeRows(make([]float32, tinyH*tinyI), 0, tinyH)
 	})
@@ -204,6 +209,11 @@ func FuzzGGUF(f *testing.F) {
 		mergeGateUp(m, arch == "gptoss")
 		f.Add(m.bytes())
 	}
+	small := &tinyGGUF{
+		version: 3, tensors: map[string]*ggufTensor{"a": ggmlTensor(dtype.Q8_0, 32, 2), "b": ggmlTensor(dtype.F32, 3)},
+		meta: map[string]any{"general.architecture": "gpt-oss", "general.alignment": uint32(32), "x": []string{"y", ""}, "z": []bool{true}},
+	}
+	f.Add(small.bytes())
 	for _, name := range []string{"gguf-ollama-v0.11.1/model.gguf", "gguf-bf16/model-mxfp4-bf16.gguf"} {
 		folder, file := filepath.Split(name)
 		b, err := os.ReadFile(filepath.Join(testmodel.Dir(f, "tiny-a/"+filepath.Clean(folder)), file))

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"math"
@@ -336,6 +337,7 @@ func TestSpellings(t *testing.T) {
 		{"bos null", HFMXFP4, set("bos_token_id", nil), nil},
 		{"no truncate", HFMXFP4, func(m *tiny) { delete(m.config["rope_scaling"].(map[string]any), "truncate") }, []string{"rope_scaling.truncate false"}},
 		{"no rope at all", HFMXFP4, func(m *tiny) { delete(m.config, "rope_scaling") }, []string{"rope_scaling yarn"}},
+		{"rope default", HFMXFP4, set("rope_scaling", map[string]any{"type": "default"}), []string{"rope_scaling.type default", "without YaRN"}},
 		{"rope null", HFMXFP4, set("rope_scaling", nil), []string{"without YaRN"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -412,6 +414,42 @@ func transpose(r *raw) *raw {
 		}
 	}
 	return out
+}
+
+// TestClosed: a closed checkpoint refuses what would read its files.
+func TestClosed(t *testing.T) {
+	c, err := Open(newTiny(HFMXFP4).write(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Layer(tinyLayers); err == nil {
+		t.Error("a layer past the last one")
+	}
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	_, embedErr := c.Embedding()
+	_, headErr := c.Head()
+	_, normErr := c.FinalNorm()
+	_, layerErr := c.Layer(0)
+	for _, err := range []error{embedErr, headErr, normErr, layerErr} {
+		wantError(t, err, "closed")
+	}
+}
+
+// TestSHA256 hashes one tensor.
+func TestSHA256(t *testing.T) {
+	m := newTiny(HFMXFP4)
+	c := open(t, m.write(t))
+	sum, ok := c.SHA256("model.norm.weight")
+	if want := sha256.Sum256(m.tensors["model.norm.weight"].data); !ok || sum != want {
+		t.Errorf("hash %x, want %x", sum, want)
+	}
+	if _, ok := c.SHA256("norm.weight"); ok {
+		t.Error("a hash for a name that is not in the file")
+	}
 }
 
 // TestVerifyFindings plants bad values.

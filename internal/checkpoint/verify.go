@@ -51,7 +51,7 @@ type part struct {
 // Verify reads every value that the model uses and reports what no sound checkpoint has: NaN and infinity, MXFP4
 // scales of 255 or so large that their codes overflow, and bitsandbytes scales that are not numbers or absurd. It uses
 // all processors. Progress, if not nil, is called now and then with the bytes done and the bytes in all, by one
-// goroutine at a time.
+// goroutine at a time. The checkpoint must be open.
 func (c *Checkpoint) Verify(progress func(done, total int64)) Report {
 	b := c.binder.run()
 	var parts []part
@@ -236,7 +236,8 @@ func (p *part) scanQuant() []Finding {
 	return out
 }
 
-// SHA256 hashes the stored bytes of one tensor, by its stored name; ok is false if there is no such tensor.
+// SHA256 hashes the stored bytes of one tensor, by its stored name; ok is false if there is no such tensor. The
+// checkpoint must be open.
 func (c *Checkpoint) SHA256(name string) (sum [sha256.Size]byte, ok bool) {
 	i := slices.IndexFunc(c.binder.store.tensors, func(t tensor) bool { return t.name == name })
 	if i < 0 {
