@@ -75,7 +75,8 @@ type Engine struct {
 	ended   []*job // with their last events still to be sent
 	arrived []*job // spare of inbox
 	left    []*job // spare of cancelled
-	checked bool   // nothing ran since the books were checked
+	verify  func() error
+	checked bool // nothing ran since verify was called
 }
 
 // New checks the model's sizes and starts the loop.
@@ -107,7 +108,7 @@ func newEngine(m Model, o Options) (*Engine, error) {
 	e := &Engine{
 		model: m, shape: s, limit: min(s.MaxContext, cache.Capacity()), log: o.Log, observer: o.Observer,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), gone: make(chan struct{}),
-		out: make([]Output, s.MaxLogits),
+		out: make([]Output, s.MaxLogits), verify: cache.Check,
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -160,7 +161,6 @@ func (e *Engine) enqueue(ctx context.Context, r Request) (*job, error) {
 	e.inbox = append(e.inbox, j)
 	e.pumps.Add(1) // under the lock: Close waits only after it has stopped new ones
 	e.mu.Unlock()
-	e.observer.Queued(len(r.Prompt), r.MaxTokens)
 	e.knock()
 	return j, nil
 }

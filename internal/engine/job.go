@@ -34,9 +34,6 @@ type job struct {
 func newJob(e *Engine, r Request) *job {
 	j := &job{Request: r, tokens: r.Prompt, sampling: r.Sampling, submitted: time.Now()}
 	j.late = r.Sampling.Banned
-	if r.IgnoreEOS {
-		j.late = slices.Concat(j.late, r.EOS)
-	}
 	if r.MinTokens > 0 {
 		j.early = slices.Concat(r.Sampling.Banned, r.EOS, r.Stop)
 	}

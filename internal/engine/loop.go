@@ -40,7 +40,7 @@ func (e *Engine) receive() error {
 	e.arrived, e.inbox = e.inbox, e.arrived[:0]
 	e.left, e.cancelled = e.cancelled, e.left[:0]
 	e.mu.Unlock()
-	e.sched.waiting = append(e.sched.waiting, e.arrived...)
+	e.queue(e.arrived)
 	for _, j := range e.left {
 		e.end(j, ReasonAbort, nil)
 	}
@@ -52,13 +52,21 @@ func (e *Engine) receive() error {
 	return nil
 }
 
+// queue puts new jobs at the end of the line.
+func (e *Engine) queue(jobs []*job) {
+	for _, j := range jobs {
+		e.observer.Queued(len(j.Prompt), j.MaxTokens)
+		e.sched.waiting = append(e.sched.waiting, j)
+	}
+}
+
 // checkBooks compares the pages with the tables, once after each spell of work.
 func (e *Engine) checkBooks() error {
 	if e.checked {
 		return nil
 	}
 	e.checked = true
-	if err := e.sched.cache.Check(); err != nil {
+	if err := e.verify(); err != nil {
 		e.log.Error("the KV cache's books do not add up", "error", err)
 		return fmt.Errorf("the engine has stopped, its KV cache is inconsistent: %w", err)
 	}
@@ -214,9 +222,10 @@ func (e *Engine) endAll(err error) {
 	if e.stopped == nil {
 		e.stopped = err
 	}
-	e.sched.waiting = append(e.sched.waiting, e.inbox...)
+	unseen := e.inbox
 	e.inbox, e.cancelled = nil, nil
 	e.mu.Unlock()
+	e.queue(unseen)
 	for _, list := range [2][]*job{slices.Clone(e.sched.running), slices.Clone(e.sched.waiting)} {
 		for _, j := range list {
 			e.end(j, ReasonError, err)

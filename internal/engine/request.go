@@ -13,7 +13,7 @@ type Request struct {
 	MinTokens int      // EOS and Stop ids cannot be drawn before this many tokens
 	Stop      []int32  // ids that end the request
 	EOS       []int32  // the model's own end ids: they end the request unless IgnoreEOS
-	IgnoreEOS bool     // EOS ids cannot be drawn; Stop ids still end the request
+	IgnoreEOS bool     // EOS ids are tokens like any other; Stop ids still end the request
 
 	// Logprobs asks for this many most likely ids with each generated token; -1: none.
 	Logprobs int

@@ -100,7 +100,7 @@ func (s *scheduler) proceed(i int) {
 // chunk is how many of a job's next tokens the rest of the batch has room for.
 func (s *scheduler) chunk(j *job) int {
 	from := j.seq.Len()
-	to := from + min(j.pending(), s.room.tokens, s.cache.MaxChunk())
+	to := from + min(j.pending(), s.room.tokens)
 	if first, end := j.promptRows(from, to); end-first > s.room.logits {
 		to = first + s.room.logits
 	}

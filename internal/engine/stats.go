@@ -25,10 +25,10 @@ type PageStats struct {
 	Total  int
 }
 
-// Observer is told of what happens, for metrics. Calls come from the engine's goroutine, except Queued, which comes
-// from Submit; they must not block.
+// Observer is told of what happens, for metrics. All calls come from the engine's own goroutine, which does nothing
+// else meanwhile.
 type Observer interface {
-	Queued(prompt, maxTokens int)
+	Queued(prompt, maxTokens int)                         // the loop has taken a request
 	Step(tokens, seqs int)                                // after each step
 	FirstToken(sinceSubmit time.Duration)                 // the first generated token
 	Token(sincePrevious time.Duration)                    // every further one
