@@ -54,7 +54,7 @@ func (c *textChoice) take(ev *engine.Event) []part {
 	}
 	text := ""
 	if !c.p.ends(ev.Token) {
-		text = push(c.decoder, ev.Token)
+		text = textOf(c.decoder, ev.Token)
 	}
 	text, lps := c.content.push(text, lp, c.consumed < c.p.minTokens)
 	if p := (part{choice: c.index, text: text, logprobs: lps}); !p.empty() {
@@ -82,12 +82,12 @@ func (c *textChoice) echoParts(ev *engine.Event) []part {
 		}
 	}
 	for _, t := range ev.Prompt {
-		add(push(c.prompt, t.ID), &tokenLogprob{id: t.ID, value: t.LogProb, first: c.seen == 0, top: t.Top})
+		add(textOf(c.prompt, t.ID), &tokenLogprob{id: t.ID, value: t.LogProb, first: c.seen == 0, top: t.Top})
 		c.seen++
 	}
 	if c.p.logprobs >= 0 && c.seen == len(c.echo) {
 		c.echoed = true
-		add(flush(c.prompt), nil)
+		add(restOf(c.prompt), nil)
 	}
 	if p.empty() {
 		return nil
@@ -99,7 +99,7 @@ func (c *textChoice) finish(ev *engine.Event) []part {
 	last := part{choice: c.index}
 	var parts []part
 	if !c.satisfied() {
-		text, lps := c.content.push(flush(c.decoder), nil, false)
+		text, lps := c.content.push(restOf(c.decoder), nil, false)
 		held, more := c.content.flush()
 		if p := (part{choice: c.index, text: text + held, logprobs: append(lps, more...)}); !p.empty() {
 			parts = append(parts, p)
@@ -111,16 +111,16 @@ func (c *textChoice) finish(ev *engine.Event) []part {
 	return parts
 }
 
-// push decodes a token, if there is a tokenizer.
-func push(d *tokenizer.Decoder, id int32) string {
+// textOf decodes a token, if there is a tokenizer.
+func textOf(d *tokenizer.Decoder, id int32) string {
 	if d == nil {
 		return ""
 	}
 	return d.Push(id)
 }
 
-// flush ends a text, if there is a tokenizer.
-func flush(d *tokenizer.Decoder) string {
+// restOf ends a text, if there is a tokenizer.
+func restOf(d *tokenizer.Decoder) string {
 	if d == nil {
 		return ""
 	}

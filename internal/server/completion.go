@@ -33,9 +33,7 @@ type prompt struct {
 // readCompletion checks a completion request.
 func (s *Server) readCompletion(o *object) (*job, *apiError) {
 	p := s.readParams(o, 0, "max_tokens")
-	if p.maxTokens < 0 {
-		p.maxTokens = max(16, p.minTokens)
-	}
+	p.usual = 16
 	if n, ok := o.integer("logprobs", 0, maxTopLogprobs); ok {
 		p.logprobs = int(n)
 	}
@@ -48,6 +46,9 @@ func (s *Server) readCompletion(o *object) (*job, *apiError) {
 		o.fail(invalid("best_of", "unsupported_parameter", "best_of above n is not supported: ask for n answers with logprobs and choose"))
 	}
 	prompts := s.readPrompts(o)
+	if total := len(prompts) * p.n; total > maxAnswers {
+		o.fail(invalid("n", "invalid_value", "%d prompts with n = %d are %d answers, at most %d are allowed in one request", len(prompts), p.n, total, maxAnswers))
+	}
 	if o.err != nil {
 		return nil, o.err
 	}
@@ -102,8 +103,8 @@ func (s *Server) readPrompts(o *object) []prompt {
 	if isNumber(list[0]) {
 		return s.readPrompt(o, fieldPrompt, raw, nil)
 	}
-	if len(list) > maxChoices {
-		o.fail(invalid(fieldPrompt, "invalid_value", "prompt holds %d prompts, at most %d are allowed in one request", len(list), maxChoices))
+	if len(list) > maxAnswers {
+		o.fail(invalid(fieldPrompt, "invalid_value", "prompt holds %d prompts, at most %d are allowed in one request", len(list), maxAnswers))
 		return nil
 	}
 	var all []prompt

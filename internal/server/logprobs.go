@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -125,19 +124,13 @@ func (n names) text(lps []tokenLogprob) *textLogprobs {
 		value := floor(lp.value)
 		top := map[string]float32{label: value}
 		for _, alt := range lp.top {
-			if l := n.label(alt.ID); alt.ID != lp.id {
-				top[l] = max(floor(alt.LogProb), or0(top, l))
+			l := n.label(alt.ID)
+			// Two tokens may have one text: the likelier counts.
+			if v, ok := top[l]; !ok || v < floor(alt.LogProb) && alt.ID != lp.id {
+				top[l] = floor(alt.LogProb)
 			}
 		}
 		t.Values, t.Top = append(t.Values, &value), append(t.Top, top)
 	}
 	return t
-}
-
-// or0 is the value already under a label, so that of two tokens with one text the likelier counts.
-func or0(m map[string]float32, label string) float32 {
-	if v, ok := m[label]; ok {
-		return v
-	}
-	return float32(math.Inf(-1))
 }

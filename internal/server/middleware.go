@@ -66,8 +66,8 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		x := &exchange{id: requestID(r)}
 		w.Header().Set("X-Request-Id", x.id)
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+		defer func() { s.logExchange(r, x, time.Since(start)) }() // also when the answer is cut by a panic
 		next.ServeHTTP(&recorder{ResponseWriter: w, x: x}, r)
-		s.logExchange(r, x, time.Since(start))
 	})
 }
 

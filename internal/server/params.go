@@ -19,6 +19,7 @@ type params struct {
 
 	n         int
 	maxTokens int // -1: not given
+	usual     int // tokens of an answer whose request sets no limit; 0: as many as fit
 	minTokens int
 	stop      []string
 	stopIDs   []int32
@@ -29,12 +30,13 @@ type params struct {
 	returnIDs   bool // token ids in the answer (vLLM)
 	tokensAsIDs bool // log-probabilities name a token "token_id:N" (vLLM)
 	seed        uint64
-	engine      engine.Request // sampling parameters; the prompt and the limits are put in later
+	base        engine.Request // sampling parameters; the prompt and the limits are put in later
 }
 
 const (
 	maxStops       = 16
-	maxChoices     = 128
+	maxChoices     = 128  // n
+	maxAnswers     = 1024 // of all prompts of a request: what the engine's queue holds unless told otherwise
 	maxTopLogprobs = 20
 	unlimited      = math.MaxInt32 // for token counts
 
@@ -139,7 +141,7 @@ func (s *Server) readIDs(o *object, name string) []int32 {
 // readSampling takes the sampling parameters, after the server's defaults.
 func (s *Server) readSampling(o *object, p *params) {
 	d := &s.o.Defaults
-	q := &p.engine.Sampling
+	q := &p.base.Sampling
 	q.Temperature, q.TopP, q.TopK, q.MinP, q.Repetition = 1, 1, d.TopK, d.MinP, d.Repetition
 	if d.Temperature != nil {
 		q.Temperature = *d.Temperature
@@ -181,7 +183,7 @@ func (s *Server) readBias(o *object, p *params) {
 	if !ok {
 		return
 	}
-	q := &p.engine.Sampling
+	q := &p.base.Sampling
 	for name := range bias.fields {
 		id, err := strconv.ParseInt(name, 10, 32)
 		if err != nil || id < 0 || int(id) >= s.o.Vocab {
@@ -206,7 +208,7 @@ func (p *params) ends(id int32) bool {
 
 // request is the engine's request for choice i of a prompt. maxTokens is the limit that holds, given or not.
 func (p *params) request(prompt []int32, i, maxTokens int) engine.Request {
-	r := p.engine
+	r := p.base
 	r.Prompt = prompt
 	r.MaxTokens, r.MinTokens = maxTokens, p.minTokens
 	r.Stop, r.EOS, r.IgnoreEOS = p.stopIDs, p.eos, p.ignoreEOS
@@ -234,7 +236,10 @@ func (s *Server) checkPrompt(p *params, field string, prompt []int32, typed bool
 			"%s is token id %d, the model's vocabulary has %d ids (0 to %d)", element(field, i), id, s.o.Vocab, s.o.Vocab-1)
 	}
 	maxTokens, room := p.maxTokens, s.o.MaxContext-len(prompt)
-	if maxTokens < 0 {
+	switch {
+	case maxTokens < 0 && p.usual > 0:
+		maxTokens = min(max(p.usual, p.minTokens), room)
+	case maxTokens < 0:
 		maxTokens = room
 	}
 	if maxTokens > room || room < 1 && maxTokens != 0 {
