@@ -20,7 +20,7 @@ import (
 
 // ggufTensor is a tensor to be written; ne lists the fastest axis first, as the file does.
 type ggufTensor struct {
-	ne   []int
+	ne   []uint64
 	id   uint32
 	data []byte
 }
@@ -32,18 +32,18 @@ type tinyGGUF struct {
 	tensors map[string]*ggufTensor
 }
 
-func ggmlTensor(f dtype.Format, ne ...int) *ggufTensor {
+func ggmlTensor(f dtype.Format, ne ...uint64) *ggufTensor {
 	id, _ := f.GGUFType()
-	n := 1
+	n := uint64(1)
 	for _, d := range ne {
 		n *= d
 	}
-	x := &ggufTensor{ne: ne, id: id, data: make([]byte, n/f.BlockElems()*f.BlockBytes())}
+	x := &ggufTensor{ne: ne, id: id, data: make([]byte, int(n)/f.BlockElems()*f.BlockBytes())}
 	for i := range x.data {
 		x.data[i] = byte(i % 101)
 	}
 	if f == dtype.F32 { // small whole numbers
-		for i := range n {
+		for i := range int(n) {
 			binary.LittleEndian.PutUint32(x.data[4*i:], math.Float32bits(float32(i%9)))
 		}
 	}
@@ -96,11 +96,11 @@ func newTinyGGUF(arch string) *tinyGGUF {
 	return m
 }
 
-func (m *tinyGGUF) linear(name string, in, out int) {
+func (m *tinyGGUF) linear(name string, in, out uint64) {
 	m.tensors[name+".weight"], m.tensors[name+".bias"] = ggmlTensor(dtype.F32, in, out), ggmlTensor(dtype.F32, out)
 }
 
-func (m *tinyGGUF) experts(name string, in, out int) {
+func (m *tinyGGUF) experts(name string, in, out uint64) {
 	m.tensors[name+".weight"], m.tensors[name+".bias"] = ggmlTensor(dtype.MXFP4GGML, in, out, tinyE), ggmlTensor(dtype.F32, out, tinyE)
 }
 
@@ -146,7 +146,7 @@ func (m *tinyGGUF) bytes() []byte {
 		x := m.tensors[name]
 		b = le.AppendUint32(ggufText(b, name), uint32(len(x.ne)))
 		for _, n := range x.ne {
-			b = le.AppendUint64(b, uint64(n))
+			b = le.AppendUint64(b, n)
 		}
 		b = le.AppendUint64(le.AppendUint32(b, x.id), uint64(len(data)))
 		data = append(append(data, x.data...), make([]byte, -len(x.data)&31)...)
@@ -200,12 +200,12 @@ func TestGGUFSpoiled(t *testing.T) {
 		{"missing head", func(m *tinyGGUF) { delete(m.tensors, "output.weight") }, []string{"output.weight", "missing"}},
 		{"unread type", func(m *tinyGGUF) { m.tensors["output.weight"].id = 40 }, []string{"output.weight", "type 40", "NVFP4"}},
 		{"type 4 outside Ollama", func(m *tinyGGUF) { m.tensors["blk.0.ffn_up_exps.weight"].id = 4 }, []string{"blk.0.ffn_up_exps.weight", "Ollama"}},
-		{"five axes", func(m *tinyGGUF) { m.tensors["output.weight"].ne = []int{1, 1, 1, 1, 1} }, []string{"output.weight", "5 axes"}},
-		{"an empty axis", func(m *tinyGGUF) { m.tensors["output.weight"].ne = []int{64, 0} }, []string{"output.weight", "empty"}},
-		{"an overflowing shape", func(m *tinyGGUF) { m.tensors["output.weight"].ne = []int{1 << 40, 1 << 40} }, []string{"output.weight", "overflows"}},
-		{"past the end", func(m *tinyGGUF) { m.tensors["token_embd.weight"].ne = []int{64, 1 << 20} }, []string{"token_embd.weight", "past the end"}},
-		{"rows of half a block", func(m *tinyGGUF) { m.tensors["output.weight"].ne = []int{48, 40} }, []string{"output.weight", "blocks of 32"}},
-		{"overlap", func(m *tinyGGUF) { m.tensors["blk.0.attn_k.bias"].ne = []int{128} }, []string{"overlaps", "blk.0.attn_k.bias"}},
+		{"five axes", func(m *tinyGGUF) { m.tensors["output.weight"].ne = []uint64{1, 1, 1, 1, 1} }, []string{"output.weight", "5 axes"}},
+		{"an empty axis", func(m *tinyGGUF) { m.tensors["output.weight"].ne = []uint64{64, 0} }, []string{"output.weight", "empty"}},
+		{"an overflowing shape", func(m *tinyGGUF) { m.tensors["output.weight"].ne = []uint64{1 << 40, 1 << 40} }, []string{"output.weight", "overflows"}},
+		{"past the end", func(m *tinyGGUF) { m.tensors["token_embd.weight"].ne = []uint64{64, 1 << 20} }, []string{"token_embd.weight", "past the end"}},
+		{"rows of half a block", func(m *tinyGGUF) { m.tensors["output.weight"].ne = []uint64{48, 40} }, []string{"output.weight", "blocks of 32"}},
+		{"overlap", func(m *tinyGGUF) { m.tensors["blk.0.attn_k.bias"].ne = []uint64{128} }, []string{"overlaps", "blk.0.attn_k.bias"}},
 		{"alignment 3", func(m *tinyGGUF) { m.meta["general.alignment"] = uint32(3) }, []string{"general.alignment", "3"}},
 		{"coarser alignment", func(m *tinyGGUF) { m.meta["general.alignment"] = uint32(1 << 16) }, []string{"alignment 65536"}},
 		{"a part alone", func(m *tinyGGUF) { m.meta["split.count"] = uint32(3) }, []string{"split.count", "there are 1"}},
