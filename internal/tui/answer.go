@@ -154,7 +154,7 @@ func (a *answer) preview(width int, fold bool) []string {
 			lines = append(lines, a.theme.paint("Thinking", dim|bold))
 		}
 		if rest := a.reasoning[a.shown:]; rest != "" {
-			lines = append(lines, a.quote(rest, width)...)
+			lines = append(lines, a.quote(tail(rest, maxPreview), width)...)
 		}
 	}
 	for _, c := range a.calls {

@@ -17,6 +17,9 @@ import (
 // laid out, and is shown as written.
 const maxParsed = 64 << 10
 
+// maxPreview bounds the size of a block that is laid out while it grows.
+const maxPreview = 8 << 10
+
 // markdown renders an answer while it grows: each block exactly once, when it is finished.
 // Blocks are CommonMark with tables, strikethrough and task lists of GitHub, except that links
 // by reference are left as written (the definition may be in a block far away), as is raw HTML,
@@ -53,8 +56,14 @@ func (m *markdown) push(s string, width int) []string {
 // finish ends the text and returns the lines of what was open.
 func (m *markdown) finish(width int) []string { return m.render(m.split.finish(), width) }
 
-// preview returns how the open end would look if the text ended here.
-func (m *markdown) preview(width int) []string { return m.render(m.split.rest(), width) }
+// preview returns how the open end would look if the text ended here. Of an open end that
+// would take long to lay out again and again it is the last part as written.
+func (m *markdown) preview(width int) []string {
+	if open := m.split.cur + m.split.partial; len(open) > maxPreview {
+		return m.theme.wrapPlain(tail(open, maxPreview/2), 0, max(width, minWidth))
+	}
+	return m.render(m.split.rest(), width)
+}
 
 func (m *markdown) render(blocks []block, width int) []string {
 	width = max(width, minWidth)
@@ -71,7 +80,7 @@ func (m *markdown) render(blocks []block, width int) []string {
 func (m *markdown) block(b block, width int) []string {
 	switch b.kind {
 	case fenceOpen:
-		return []string{m.theme.paint("```"+b.text, dim)}
+		return []string{m.theme.paint("```"+expandTabs(b.text), dim)}
 	case codeLine:
 		return []string{m.code(b.text)}
 	case fenceClose:
@@ -113,12 +122,22 @@ type walker struct {
 func (w *walker) blocks(parent ast.Node, width int) []string {
 	var lines []string
 	for n := parent.FirstChild(); n != nil; n = n.NextSibling() {
-		if n.HasBlankPreviousLines() && n != parent.FirstChild() {
+		if n != parent.FirstChild() && w.gapBefore(n) {
 			lines = append(lines, "")
 		}
 		lines = append(lines, w.block(n, width)...)
 	}
 	return lines
+}
+
+// gapBefore reports whether the source has a blank line before a block that is not the first.
+// The parser does not tell for tables, which it makes of paragraphs.
+func (w *walker) gapBefore(n ast.Node) bool {
+	if _, ok := n.(*east.Table); !ok || n.PreviousSibling().Pos() == n.Pos() {
+		return n.HasBlankPreviousLines()
+	}
+	above := strings.Split(string(w.src[:n.Pos()]), "\n")
+	return len(above) > 1 && strings.Trim(above[len(above)-2], " \t>") == ""
 }
 
 func (w *walker) block(n ast.Node, width int) []string {
@@ -147,7 +166,7 @@ func (w *walker) block(n ast.Node, width int) []string {
 		if n.Info != nil {
 			info = string(n.Info.Value(w.src))
 		}
-		lines := []string{w.theme.paint("```"+info, dim)}
+		lines := []string{w.theme.paint("```"+expandTabs(info), dim)}
 		lines = append(lines, w.codeLines(n, "")...)
 		return append(lines, w.theme.paint("```", dim))
 	case *ast.CodeBlock:

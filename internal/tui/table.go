@@ -125,7 +125,7 @@ func (w *walker) row(cells [][]span, align []east.Alignment, widths []int) []str
 			}
 			line.WriteString(pad(s, widths[c], align[c], c+1 == len(cells)))
 		}
-		lines = append(lines, line.String())
+		lines = append(lines, strings.TrimRight(line.String(), " "))
 	}
 	return lines
 }
