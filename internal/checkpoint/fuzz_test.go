@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -205,8 +206,11 @@ func FuzzQuantState(f *testing.F) {
 func FuzzGGUF(f *testing.F) {
 	for _, arch := range []string{"gpt-oss", "gptoss"} {
 		m := newTinyGGUF(arch)
-		f.Add(m.bytes())
-		mergeGateUp(m, arch == "gptoss")
+		if arch == "gptoss" {
+			mergeGateUp(m, true)
+		}
+		m.meta[arch+".block_count"] = uint32(1)
+		maps.DeleteFunc(m.tensors, func(name string, _ *ggufTensor) bool { return strings.HasPrefix(name, "blk.1.") })
 		f.Add(m.bytes())
 	}
 	small := &tinyGGUF{
@@ -220,7 +224,7 @@ func FuzzGGUF(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(b[:20_000]) // metadata, cut off
+		f.Add(b[:2000]) // metadata, cut off: long inputs keep the fuzzer from exploring
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c := &Checkpoint{files: []*mapping{{path: "f", data: b}}}

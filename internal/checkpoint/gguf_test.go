@@ -76,7 +76,7 @@ func newTinyGGUF(arch string) *tinyGGUF {
 	tokens[38], types[38] = "[PAD38]", 5
 	tokens[39], types[39] = "[PAD0]", 4
 	m.meta[ggufTokens], m.meta[ggufTypes] = tokens, types
-	m.tensors["token_embd.weight"] = ggmlTensor(dtype.F32, tinyH, tinyV)
+	m.tensors["token_embd.weight"] = ggmlTensor(dtype.Q8_0, tinyH, tinyV)
 	m.tensors["output.weight"] = ggmlTensor(dtype.Q8_0, tinyH, tinyV)
 	m.tensors["output_norm.weight"] = ggmlTensor(dtype.F32, tinyH)
 	for n := range tinyLayers {
@@ -97,7 +97,7 @@ func newTinyGGUF(arch string) *tinyGGUF {
 }
 
 func (m *tinyGGUF) linear(name string, in, out uint64) {
-	m.tensors[name+".weight"], m.tensors[name+".bias"] = ggmlTensor(dtype.F32, in, out), ggmlTensor(dtype.F32, out)
+	m.tensors[name+".weight"], m.tensors[name+".bias"] = ggmlTensor(dtype.Q8_0, in, out), ggmlTensor(dtype.F32, out)
 }
 
 func (m *tinyGGUF) experts(name string, in, out uint64) {
