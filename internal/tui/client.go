@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 )
 
@@ -202,11 +204,7 @@ func (c *client) do(ctx context.Context, method, path string, body []byte) (*htt
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		var ue *url.Error
-		if errors.As(err, &ue) { // its text repeats method and path
-			err = ue.Err
-		}
-		return nil, fmt.Errorf("no connection to %s: %w; is the server running?", c.base, err)
+		return nil, fmt.Errorf("no connection to %s: %w", c.base, rootCause(err))
 	}
 	if resp.StatusCode/100 == 2 {
 		return resp, nil
@@ -217,6 +215,23 @@ func (c *client) do(ctx context.Context, method, path string, body []byte) (*htt
 		return nil, ctx.Err()
 	}
 	return nil, parseAPIError(resp.StatusCode, text)
+}
+
+// rootCause takes off what repeats the request and the address.
+func rootCause(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	var oe *net.OpError
+	if errors.As(err, &oe) && oe.Op == "dial" {
+		err = oe.Err
+	}
+	var se *os.SyscallError
+	if errors.As(err, &se) {
+		err = se.Err
+	}
+	return err
 }
 
 // parseAPIError reads the error shapes in use: {"error":{"message","type","code"}} with a

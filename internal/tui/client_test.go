@@ -185,7 +185,7 @@ func TestChatErrors(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	_, err = mustClient(t, Options{BaseURL: gone.URL}).chat(t.Context(), chatRequest{})
-	if err == nil || !strings.Contains(err.Error(), "connection refused") || !strings.HasPrefix(err.Error(), "no connection to "+gone.URL) {
+	if want := "no connection to " + gone.URL + ": connection refused"; errText(err) != want {
 		t.Errorf("a closed port gives %v", err)
 	}
 

@@ -178,7 +178,7 @@ func (m *model) saved(msg savedMsg) {
 		m.fail(msg.err)
 		return
 	}
-	m.say(dim, "saved %d messages with their answers to %s", msg.turns, msg.path)
+	m.say(dim, "saved %s to %s", count(msg.turns, "turn"), msg.path)
 }
 
 func (m *model) cmdLoad(arg string) tea.Cmd {
@@ -212,7 +212,7 @@ func (m *model) loaded(msg loadedMsg) {
 		m.print("")
 		m.history.add(m.keep(t.Prompt))
 	}
-	m.say(dim, "loaded %d messages with their answers from %s", len(m.conv.Turns), msg.path)
+	m.say(dim, "loaded %s from %s", count(len(m.conv.Turns), "turn"), msg.path)
 }
 
 func (m *model) cmdQuit(string) tea.Cmd {

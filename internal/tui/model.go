@@ -90,7 +90,7 @@ func runInteractive(ctx context.Context, o Options, c *client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m := newModel(o, &httpNetwork{ctx: ctx, client: c, model: o.Model}, time.Now)
-	fmt.Fprintf(o.Out, "Chat with %s\n/help lists commands and keys.\n\n", c.base)
+	m.print("Chat with "+c.base, "/help lists commands and keys.", "")
 	env := o.Env
 	if getenv(env, "NO_COLOR") != "" {
 		env = append(env[:len(env):len(env)], "NO_COLOR=1") // bubbletea wants a number

@@ -63,7 +63,16 @@ func styledCells(spans []span) []cell {
 		for _, piece := range expand(cluster) {
 			cells = append(cells, cell{text: piece, style: spans[at].style, width: clusterColumns(piece)})
 		}
-		cells[len(cells)-1].brk = bounds&uniseg.MaskLine != uniseg.LineDontBreak
+		last := len(cells) - 1
+		cells[last].brk = bounds&uniseg.MaskLine != uniseg.LineDontBreak
+		if cluster == "/" && (last == 0 || cells[last-1].space()) {
+			// The slash of a command or an absolute path: a line may end before it and not
+			// after it. The algorithm wants the opposite.
+			cells[last].brk = false
+			if last > 0 {
+				cells[last-1].brk = true
+			}
+		}
 		pos += len(cluster)
 		text, state = rest, next
 	}
