@@ -21,9 +21,10 @@ type binder struct {
 	store    *store
 	cfg      *Config
 	layout   Layout
-	tied     bool // the head may be the embedding
-	asks     string
-	checking bool // vectors are checked but not decoded
+	tied     bool   // the head may be the embedding
+	asks     string // "config.json asks": who says what shapes should be
+	where    string // the source, for messages about tensors that are not there
+	checking bool   // vectors are checked but not decoded
 	claims   map[*tensor]claim
 	visit    func(t *tensor, expert int, p dtype.Plane) // told of every plane, if not nil; vectors are planes of one row
 	maps     map[string]*[256]float32                   // nested tables of this run by their bytes: usually one
@@ -88,7 +89,7 @@ func (b *binder) get(name string) *tensor {
 	}
 	t := b.store.byName[name]
 	if t == nil {
-		b.err = fmt.Errorf("tensor %q is missing", b.store.shown(name))
+		b.err = fmt.Errorf("%s: tensor %q is missing", b.where, b.store.shown(name))
 	}
 	return t
 }
@@ -172,7 +173,7 @@ func (b *binder) splitQKV(w dtype.Plane, bias []float32, l *Layer) {
 			return part
 		}
 		if part.Weight, ok = w.Slice(first, n); !ok {
-			b.err = fmt.Errorf("%s rows %d to %d of the fused q, k and v cannot be cut out: blocks straddle them", w.Format, first, first+n-1)
+			b.err = fmt.Errorf("%s: %s rows %d to %d of the fused q, k and v cannot be cut out: blocks straddle them", b.where, w.Format, first, first+n-1)
 		}
 		if bias != nil {
 			part.Bias = bias[first : first+n : first+n]
@@ -258,7 +259,7 @@ func (b *binder) expertPlanes(t *tensor, rows, cols int, transposed bool) dtype.
 func (b *binder) mxfp4(blocks, scales string, rows, cols int) dtype.Stack {
 	const group = 32
 	if b.err == nil && cols%group != 0 {
-		b.err = fmt.Errorf("tensor %q: an input width of %d is not a multiple of %d", b.store.shown(blocks), cols, group)
+		b.err = fmt.Errorf("%s: tensor %q: an input width of %d is not a multiple of %d", b.where, b.store.shown(blocks), cols, group)
 	}
 	n := b.cfg.Experts
 	codes, exps := b.shaped(blocks, n, rows, cols/group, group/2), b.shaped(scales, n, rows, cols/group)

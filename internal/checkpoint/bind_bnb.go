@@ -128,12 +128,13 @@ func (b *binder) bnbTensor(name string, count int) *bnb {
 
 // side finds a side tensor of a given type and length.
 func (b *binder) side(name string, t *bnb, stored string, n int) *tensor {
-	s := b.shaped(name, n)
+	s := b.get(name)
 	if s == nil {
 		return nil
 	}
-	if s.stored != stored {
-		b.fail(s, "dtype %s, want %s", s.stored, stored)
+	if s.stored != stored || !slices.Equal(s.shape, []int{n}) {
+		b.fail(s, "%s of shape %v, want %s of shape [%d] (quant state of shape %v, blocks of %d)",
+			s.stored, s.shape, stored, n, t.state.Shape, t.state.Block)
 		return nil
 	}
 	t.sides = append(t.sides, s)

@@ -9,17 +9,21 @@ import (
 	"strings"
 )
 
-var jsonNames = fieldNames{
-	layers: "num_hidden_layers", hidden: "hidden_size", intermediate: "intermediate_size",
-	heads: "num_attention_heads", kvHeads: "num_key_value_heads", headDim: "head_dim",
-	experts: "num_local_experts", topK: "num_experts_per_tok", vocab: "vocab_size", position: "max_position_embeddings",
-	eps: "rms_norm_eps", alpha: "swiglu_alpha", limit: "swiglu_limit", theta: "rope_theta", factor: "factor",
-	fast: "beta_fast", slow: "beta_slow", original: "original_max_position_embeddings",
+// jsonNames are the names that every dialect of config.json shares; readers fill in the rest as they meet them.
+func jsonNames(f *fields) fieldNames {
+	return fieldNames{
+		layers: "num_hidden_layers", hidden: "hidden_size", intermediate: "intermediate_size",
+		heads: "num_attention_heads", kvHeads: "num_key_value_heads", headDim: "head_dim",
+		experts: f.first("num_local_experts", "num_experts"), topK: f.first("num_experts_per_tok", "experts_per_token"),
+		vocab: "vocab_size", position: "max_position_embeddings",
+		eps: "rms_norm_eps", alpha: "swiglu_alpha", limit: "swiglu_limit", theta: "rope_theta",
+	}
 }
 
 // modelConfig is what config.json says beyond the architecture.
 type modelConfig struct {
 	Config
+	names  fieldNames
 	tied   bool   // tie_word_embeddings
 	method string // quantization_config.quant_method
 	notes  []string
@@ -74,15 +78,15 @@ func parseConfig(b []byte) (*modelConfig, error) {
 	if err := checkModelType(f); err != nil {
 		return nil, err
 	}
-	c := &modelConfig{}
+	c := &modelConfig{names: jsonNames(f)}
 	c.Layers = f.size("num_hidden_layers")
 	c.Hidden = f.size("hidden_size")
 	c.Intermediate = f.size("intermediate_size")
 	c.Heads = f.size("num_attention_heads")
 	c.KVHeads = f.size("num_key_value_heads")
 	c.HeadDim = f.size("head_dim")
-	c.Experts = f.size("num_local_experts", "num_experts")
-	c.TopK = f.size("num_experts_per_tok", "experts_per_token")
+	c.Experts = f.size(c.names.experts)
+	c.TopK = f.size(c.names.topK)
 	c.Vocab = f.size("vocab_size")
 	// OpenAI's own file states none of these three.
 	c.Eps = float32(f.realOr(publishedEps, "rms_norm_eps"))
@@ -90,8 +94,6 @@ func parseConfig(b []byte) (*modelConfig, error) {
 	c.SwigluLimit = float32(f.realOr(publishedLimit, "swiglu_limit"))
 	c.readRope(f)
 	c.readPosition(f)
-	c.EOS = f.ids("eos_token_id", c.Vocab)
-	c.Pad, c.BOS = f.id("pad_token_id", c.Vocab), f.id("bos_token_id", c.Vocab)
 	c.tied = f.has("tie_word_embeddings") && f.boolOr(false, "tie_word_embeddings")
 	if q := f.object("quantization_config"); q != nil {
 		c.method = q.text("quant_method")
@@ -100,10 +102,12 @@ func parseConfig(b []byte) (*modelConfig, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
-	if err := c.check(&jsonNames); err != nil {
+	if err := c.check(&c.names); err != nil {
 		return nil, err
 	}
-	// Only now: the number of layers is known to be sane.
+	// Only now: the vocabulary and the number of layers are known to be sane.
+	c.EOS = f.ids("eos_token_id", c.Vocab)
+	c.Pad, c.BOS = f.id("pad_token_id", c.Vocab), f.id("bos_token_id", c.Vocab)
 	if c.readWindows(f); f.err != nil {
 		return nil, f.err
 	}
@@ -130,6 +134,8 @@ func checkModelType(f *fields) error {
 // readRope reads rope_parameters (Transformers 5), rope_scaling (Transformers 4) or OpenAI's flat fields.
 func (c *modelConfig) readRope(f *fields) {
 	if !f.has("rope_scaling") && !f.has("rope_parameters") && f.has("rope_scaling_factor") {
+		c.names.factor, c.names.original = "rope_scaling_factor", "initial_context_length"
+		c.names.fast, c.names.slow = "rope_ntk_beta", "rope_ntk_alpha"
 		c.Rope = Rope{
 			Yarn: true, Theta: f.realOr(publishedTheta, "rope_theta"), Factor: f.realOr(publishedFactor, "rope_scaling_factor"),
 			BetaFast:        f.realOr(publishedFast, "rope_ntk_beta"),
@@ -151,6 +157,7 @@ func (c *modelConfig) readRope(f *fields) {
 			c.Rope = Rope{Theta: f.realOr(publishedTheta, "rope_theta")}
 			return
 		}
+		c.names.original = "initial_context_length"
 		f.took = append(f.took, "rope_scaling yarn, factor 32, original context 4096")
 		c.Rope = Rope{
 			Yarn: true, Theta: f.realOr(publishedTheta, "rope_theta"), Factor: publishedFactor,
@@ -163,6 +170,7 @@ func (c *modelConfig) readRope(f *fields) {
 // readYarn reads the object of rope_scaling or rope_parameters.
 func (c *modelConfig) readYarn(f, r *fields) {
 	if r.has("rope_theta") {
+		c.names.theta = r.under + "rope_theta"
 		c.Rope.Theta = r.realOr(publishedTheta, "rope_theta")
 	} else {
 		c.Rope.Theta = f.realOr(publishedTheta, "rope_theta")
@@ -177,6 +185,8 @@ func (c *modelConfig) readYarn(f, r *fields) {
 		r.fail(kindName, "%q is not supported (yarn, default)", kind)
 		return
 	}
+	c.names.factor, c.names.fast, c.names.slow = r.under+"factor", r.under+"beta_fast", r.under+"beta_slow"
+	c.names.original = r.under + "original_max_position_embeddings"
 	c.Rope.Yarn = true
 	c.Rope.Factor = r.realOr(publishedFactor, "factor")
 	c.Rope.BetaFast = r.realOr(publishedFast, "beta_fast")
@@ -184,7 +194,8 @@ func (c *modelConfig) readYarn(f, r *fields) {
 	if r.has("original_max_position_embeddings") {
 		c.Rope.OriginalContext = r.size("original_max_position_embeddings")
 	} else {
-		c.Rope.OriginalContext = f.sizeOr(publishedOriginal, "initial_context_length")
+		c.names.original = "initial_context_length"
+		c.Rope.OriginalContext = f.sizeOr(publishedOriginal, c.names.original)
 	}
 	c.Rope.Truncate = r.boolOr(false, "truncate")
 	r.refuseScaled(c.Rope.Factor)

@@ -136,7 +136,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := c.check(&jsonNames); err != nil {
+		if err := c.check(&c.names); err != nil {
 			t.Errorf("accepted and yet: %v", err)
 		}
 		if len(c.Windows) != c.Layers {

@@ -30,6 +30,17 @@ type source struct {
 	notes []string
 }
 
+// shown names the source in messages about what none of its files holds.
+func (src *source) shown() string {
+	switch {
+	case src.lone:
+		return src.files[0] + " (one file; give the folder if the model has more)"
+	case src.gguf:
+		return src.files[0]
+	}
+	return src.dir
+}
+
 // locate finds the weight files of a path. It never looks into subfolders: a full download of OpenAI's repository
 // holds the model three times.
 func locate(path string) (*source, error) {

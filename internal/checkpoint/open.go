@@ -42,8 +42,9 @@ func (c *Checkpoint) open(src *source) error {
 	if err != nil {
 		return err
 	}
+	b.where = src.shown()
 	if err := c.check(b); err != nil {
-		return where(src, err)
+		return err
 	}
 	c.binder = b
 	if path := filepath.Join(src.dir, "tokenizer.json"); isFile(path) {
@@ -122,17 +123,6 @@ func (c *Checkpoint) list(s *store, claims map[*tensor]claim) {
 		}
 		c.infos[i] = info
 	}
-}
-
-// where adds the checkpoint's path to an error that names only a tensor.
-func where(src *source, err error) error {
-	if src.lone {
-		return fmt.Errorf("%s (one file; give the folder if the model has more): %w", src.files[0], err)
-	}
-	if src.gguf {
-		return fmt.Errorf("%s: %w", src.files[0], err)
-	}
-	return fmt.Errorf("%s: %w", src.dir, err)
 }
 
 // some shows the first of many names.
