@@ -20,7 +20,7 @@ type Handle struct {
 func newHandle(e *Engine, j *job) *Handle {
 	return &Handle{
 		engine: e, job: j,
-		ready: make(chan struct{}, 1), gone: make(chan struct{}), events: make(chan Event, 16),
+		ready: make(chan struct{}, 1), gone: make(chan struct{}), events: make(chan Event, 1),
 	}
 }
 
@@ -29,8 +29,8 @@ func newHandle(e *Engine, j *job) *Handle {
 func (h *Handle) Events() <-chan Event { return h.events }
 
 // Cancel ends the request; its pages are free at the next step boundary. Events that were not read yet may be
-// dropped; then Done comes with ReasonAbort even if the request had ended by itself. It may be called at any time,
-// more than once.
+// dropped, the latest ones: what is read stays a beginning without gaps, and Done comes with ReasonAbort even if the
+// request had ended by itself. It may be called at any time, more than once.
 func (h *Handle) Cancel() {
 	h.once.Do(func() {
 		close(h.gone)
@@ -96,12 +96,12 @@ func (h *Handle) last(ev Event, dropped bool) {
 	if !dropped && h.send(ev) {
 		return
 	}
-	for range cap(h.events) { // nobody else sends: room made here stays
-		select {
-		case <-h.events:
-			dropped = true
-		default:
-		}
+	// Nobody else sends, so room made here stays. The channel holds one event: it is the latest one that goes, and a
+	// reader that is still there sees no gap.
+	select {
+	case <-h.events:
+		dropped = true
+	default:
 	}
 	if dropped && ev.Reason != ReasonError {
 		ev.Reason, ev.StopToken = ReasonAbort, -1
