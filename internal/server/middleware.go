@@ -59,21 +59,27 @@ func exchangeOf(r *http.Request) *exchange {
 	return &exchange{}
 }
 
-// observe gives every request an id and writes one log line for it.
+// observe gives every request an id, writes one log line for it and counts it.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		x := &exchange{id: requestID(r)}
 		w.Header().Set("X-Request-Id", x.id)
 		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
-		defer func() { s.logExchange(r, x, time.Since(start)) }() // also when the answer is cut by a panic
+		defer func() { // also when the answer is cut by a panic
+			took := time.Since(start)
+			s.logExchange(r, x, took)
+			if s.o.Metrics != nil {
+				s.o.Metrics.answered(r.Pattern, r.Method, x.status, took)
+			}
+		}()
 		next.ServeHTTP(&recorder{ResponseWriter: w, x: x}, r)
 	})
 }
 
 func (s *Server) logExchange(r *http.Request, x *exchange, took time.Duration) {
 	level := slog.LevelInfo
-	if x.status == http.StatusOK && (r.URL.Path == "/health" || r.URL.Path == "/ping") {
+	if x.status == http.StatusOK && slices.Contains([]string{"/health", "/ping", "/metrics"}, r.URL.Path) {
 		level = slog.LevelDebug // probes would drown everything else
 	}
 	attrs := []slog.Attr{
@@ -199,14 +205,11 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 	})
 }
 
-// readBody reads a request's JSON object, within the limits of size and time.
+// readBody reads a request's JSON object.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*object, *apiError) {
-	// Only while reading: a deadline that passes later would look like a client that went away.
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(s.o.IOTimeout)) // not every ResponseWriter can
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.o.MaxBody))
-	_ = rc.SetReadDeadline(time.Time{})
 	if err != nil {
+		w.Header().Set("Connection", "close") // the rest of the body is still on its way
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
 			return nil, errorOf(err, "")
@@ -216,6 +219,8 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*object, *api
 			message: fmt.Sprintf("the request body could not be read: %v", err),
 		}
 	}
+	// From here on the connection is only watched: Serve's limit on reading would look like a client that went away.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // not every ResponseWriter can
 	return parseBody(body)
 }
 

@@ -15,14 +15,15 @@ var errDraining = errors.New("the server is shutting down")
 // Serve answers on l until ctx ends. Then it takes no new connections, lets open requests finish for as long as
 // Options.Drain says, ends the rest with an error and returns nil.
 //
-// There is no limit on the whole of a request, because an answer may take minutes: reading the header, reading the
-// body and each write have their own.
+// There is no limit on the whole of a request, because an answer may take minutes: reading the request and each write
+// have their own.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	base, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 	h := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       s.o.IOTimeout, // ended by readBody
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return base },

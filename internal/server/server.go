@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -40,6 +41,7 @@ type Options struct {
 	Drain     time.Duration // for open requests after Serve's context ended; 0: 30 s
 
 	Version string
+	Metrics *Metrics     // also the engine's observer; nil: no /metrics
 	Log     *slog.Logger // nil: discard
 }
 
@@ -91,7 +93,15 @@ func New(o Options) (*Server, error) {
 	for _, k := range o.APIKeys {
 		s.keys = append(s.keys, sha256.Sum256([]byte(k)))
 	}
-	s.handler = s.routes()
+	mux := s.routes()
+	if o.Metrics != nil {
+		h, err := o.Metrics.handler(o.Engine)
+		if err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+		mux.Handle("/metrics", methods{http.MethodGet: h.ServeHTTP})
+	}
+	s.handler = s.observe(s.recoverPanic(s.cors(mux)))
 	return s, nil
 }
 
@@ -116,8 +126,8 @@ func or[T ~int64](v, otherwise T) T {
 // Handler is the whole API.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-// routes lists every path. Paths with an open mark answer without a key.
-func (s *Server) routes() http.Handler {
+// routes lists every path. The open ones answer without a key.
+func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	open := func(path string, m methods) { mux.Handle(path, m) }
 	keyed := func(path string, m methods) { mux.Handle(path, s.authorize(m)) }
@@ -133,7 +143,7 @@ func (s *Server) routes() http.Handler {
 	keyed("/tokenize", methods{http.MethodPost: s.postTokenize})
 	keyed("/detokenize", methods{http.MethodPost: s.postDetokenize})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { writeError(w, r, errNotFound(r)) })
-	return s.observe(s.recoverPanic(s.cors(mux)))
+	return mux
 }
 
 // warn logs a message the first time it is given.

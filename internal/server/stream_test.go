@@ -2,12 +2,7 @@ package server
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -171,51 +166,6 @@ func (f finishes) Finished(r engine.FinishReason, _ engine.Usage, _ engine.Timin
 	f <- r
 }
 
-// TestDisconnect: a client that goes away, over a real connection, ends the engine's work for it.
-func TestDisconnect(t *testing.T) {
-	for _, stream := range []bool{true, false} {
-		t.Run(fmt.Sprintf("stream %t", stream), func(t *testing.T) {
-			ended := make(finishes, 8)
-			begun, gone := make(chan struct{}), make(chan (<-chan struct{}), 1)
-			steps := 0
-			m := &fakeModel{answer: func([]int32, uint64) []int32 { return nil }}
-			m.step = func() error {
-				if steps++; steps == 10 { // the client has its first chunk, or waits; now the server must see it leave
-					close(begun)
-					<-<-gone
-				}
-				return nil
-			}
-			r := newRigOf(t, m, engine.Options{Observer: ended})
-			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-				gone <- req.Context().Done()
-				r.server.Handler().ServeHTTP(w, req)
-			}))
-			defer web.Close()
-			ctx, leave := context.WithCancel(t.Context())
-			go func() { <-begun; leave() }()
-			body := fmt.Sprintf(`{"prompt":[1],"n":3,"max_tokens":2000,"stream":%t}`, stream)
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, web.URL+"/v1/completions", strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if resp, err := http.DefaultClient.Do(req); err == nil {
-				_, err = io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
-				if err == nil {
-					t.Error("the whole answer came")
-				}
-			}
-			for range 3 {
-				if reason := <-ended; reason != engine.ReasonAbort {
-					t.Errorf("a request ended with %v", reason)
-				}
-			}
-			r.quiet(t.Context())
-		})
-	}
-}
-
 // TestStopStringFrees: the engine does not go on to the limit after a stop string.
 func TestStopStringFrees(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -297,90 +247,4 @@ func TestConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 	r.quiet(t.Context())
-}
-
-// TestServe: Serve lets an open request finish, refuses new ones and returns.
-func TestServe(t *testing.T) {
-	started, gate := make(chan struct{}, 1), make(chan struct{})
-	m := &fakeModel{answer: func([]int32, uint64) []int32 { return nil }}
-	m.step = func() error {
-		select {
-		case started <- struct{}{}:
-		default:
-		}
-		<-gate
-		return nil
-	}
-	r := newRigOf(t, m, engine.Options{})
-	url, stop, done := r.serve()
-	answer := make(chan int, 1)
-	go func() { answer <- status(url+"/v1/completions", `{"prompt":[1],"max_tokens":1}`) }()
-	<-started
-	stop()
-	for !r.server.draining.Load() { // set just before Shutdown
-	}
-	if w := r.do(http.MethodGet, "/health", ""); w.Code != http.StatusServiceUnavailable {
-		t.Errorf("health while draining: %d", w.Code)
-	}
-	close(gate)
-	if code := <-answer; code != http.StatusOK {
-		t.Errorf("the open request got %d", code)
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if _, err := http.Get(url + "/health"); err == nil {
-		t.Error("a connection was taken after the end")
-	}
-}
-
-// TestServeDrainLimit: a request that does not end in time is ended.
-func TestServeDrainLimit(t *testing.T) {
-	started := make(chan struct{}, 1)
-	hold := make(chan struct{})
-	m := &fakeModel{answer: func([]int32, uint64) []int32 { return nil }}
-	m.step = func() error {
-		select {
-		case started <- struct{}{}:
-		default:
-		}
-		<-hold
-		return nil
-	}
-	defer close(hold)
-	r := newRigOf(t, m, engine.Options{}, func(o *Options) { o.Drain = time.Millisecond })
-	url, stop, done := r.serve()
-	answer := make(chan int, 1)
-	go func() { answer <- status(url+"/v1/completions", `{"prompt":[1],"max_tokens":1}`) }()
-	<-started
-	stop()
-	if code := <-answer; code != http.StatusServiceUnavailable {
-		t.Errorf("the open request got %d", code)
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
-// serve starts the rig's server on a free port.
-func (r *rig) serve() (url string, stop func(), done chan error) {
-	r.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(r.t.Context())
-	done = make(chan error, 1)
-	go func() { done <- r.server.Serve(ctx, l) }()
-	return "http://" + l.Addr().String(), stop, done
-}
-
-// status posts a body and returns the status, 0 if there was no answer.
-func status(url, body string) int {
-	resp, err := http.Post(url, "application/json", strings.NewReader(body))
-	if err != nil {
-		return 0
-	}
-	defer resp.Body.Close()
-	return resp.StatusCode
 }
