@@ -75,6 +75,11 @@ func (c *Checkpoint) bindGGUF(f *ggufFile, tensors []tensor) (*binder, error) {
 	if c.vocabulary.other != "" {
 		c.notes = append(c.notes, fmt.Sprintf("the file's vocabulary is of kind %q, not the byte-level BPE of GPT-OSS: it is not read", c.vocabulary.other))
 	}
+	// A wrong splitter breaks Harmony's headers, not the text, so it would go unseen. "default" is Ollama's word for
+	// gpt-4o before v0.30.0.
+	if pre := m.text("tokenizer.ggml.pre"); pre != "gpt-4o" && pre != "default" {
+		c.notes = append(c.notes, fmt.Sprintf("the file names the pre-tokenizer %q: text is split as gpt-4o does, which GPT-OSS was trained with", pre))
+	}
 	cfg, notes, err := ggufConfig(m, c.vocabulary)
 	if err != nil {
 		return nil, err

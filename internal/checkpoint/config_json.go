@@ -88,9 +88,12 @@ func parseConfig(b []byte) (*modelConfig, error) {
 	c.Experts = f.size(c.names.experts)
 	c.TopK = f.size(c.names.topK)
 	c.Vocab = f.size("vocab_size")
-	// OpenAI's own file states none of these three.
+	c.SwigluAlpha = publishedAlpha // no published file states it, so its absence is no news
+	if f.has("swiglu_alpha") {
+		c.SwigluAlpha = float32(f.realOr(publishedAlpha, "swiglu_alpha"))
+	}
+	// OpenAI's own file states neither of these two.
 	c.Eps = float32(f.realOr(publishedEps, "rms_norm_eps"))
-	c.SwigluAlpha = float32(f.realOr(publishedAlpha, "swiglu_alpha"))
 	c.SwigluLimit = float32(f.realOr(publishedLimit, "swiglu_limit"))
 	c.readRope(f)
 	c.readPosition(f)

@@ -52,7 +52,7 @@ func ggmlTensor(f dtype.Format, ne ...uint64) *ggufTensor {
 
 func newTinyGGUF(arch string) *tinyGGUF {
 	m := &tinyGGUF{version: 3, tensors: map[string]*ggufTensor{}, meta: map[string]any{
-		"general.architecture": arch, "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.padding_token_id": uint32(1 << 20),
+		"general.architecture": arch, "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "gpt-4o", "tokenizer.ggml.padding_token_id": uint32(1 << 20),
 	}}
 	for k, v := range map[string]any{
 		"block_count": tinyLayers, "embedding_length": tinyH, "feed_forward_length": tinyI, "attention.head_count": tinyHeads,
@@ -351,6 +351,21 @@ func TestGGUFParts(t *testing.T) {
 	}
 	_, err := Open(dir)
 	wantError(t, err, "m-00002-of-00002.gguf", "one of 2 parts")
+}
+
+func TestGGUFOtherPreTokenizer(t *testing.T) {
+	for pre, noted := range map[string]bool{"gpt-4o": false, "default": false, "llama-bpe": true} {
+		m := newTinyGGUF("gpt-oss")
+		m.meta["tokenizer.ggml.pre"] = pre
+		c, err := openBytes(t, "m.gguf", m.bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := strings.Contains(strings.Join(c.Notes(), "\n"), "pre-tokenizer"); got != noted {
+			t.Errorf("%s: notes %q", pre, c.Notes())
+		}
+	}
 }
 
 // TestVocabulary compares the vocabulary of two converters: padding rows differ in the files and are dropped.
