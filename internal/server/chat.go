@@ -3,31 +3,15 @@ package server
 import (
 	"encoding/json"
 	"errors"
-	"net/http"
 	"slices"
 	"time"
 
 	"hearth/internal/harmony"
 )
 
-// postChat answers POST /v1/chat/completions.
-func (s *Server) postChat(w http.ResponseWriter, r *http.Request) {
-	o, err := s.readBody(w, r)
-	if err != nil {
-		writeError(w, r, err)
-		return
-	}
-	j, err := s.readChat(o)
-	if err != nil {
-		writeError(w, r, err)
-		return
-	}
-	s.respond(w, r, j)
-}
-
 const fieldMessages = "messages"
 
-// readChat checks a chat request and renders its prompt.
+// readChat checks the body of POST /v1/chat/completions and renders its prompt.
 func (s *Server) readChat(o *object) (*job, *apiError) {
 	if s.o.Harmony == nil {
 		return nil, errNoTokenizer("chat")

@@ -3,23 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 )
-
-// postCompletion answers POST /v1/completions.
-func (s *Server) postCompletion(w http.ResponseWriter, r *http.Request) {
-	o, err := s.readBody(w, r)
-	if err != nil {
-		writeError(w, r, err)
-		return
-	}
-	j, err := s.readCompletion(o)
-	if err != nil {
-		writeError(w, r, err)
-		return
-	}
-	s.respond(w, r, j)
-}
 
 const fieldPrompt = "prompt"
 
@@ -30,7 +14,7 @@ type prompt struct {
 	typed bool // it came as text
 }
 
-// readCompletion checks a completion request.
+// readCompletion checks the body of POST /v1/completions.
 func (s *Server) readCompletion(o *object) (*job, *apiError) {
 	p := s.readParams(o, 0, "max_tokens")
 	p.usual = 16

@@ -219,8 +219,6 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*object, *api
 			message: fmt.Sprintf("the request body could not be read: %v", err),
 		}
 	}
-	// From here on the connection is only watched: Serve's limit on reading would look like a client that went away.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // not every ResponseWriter can
 	return parseBody(body)
 }
 

@@ -79,7 +79,8 @@ func New(o Options) (*Server, error) {
 		o.Tokenizer = o.Harmony.Tokenizer()
 	}
 	if o.EOS == nil && o.Harmony != nil {
-		o.EOS = o.Harmony.StopTokens()
+		// A tokenizer that is bigger than the model is reported with the first prompt.
+		o.EOS = slices.DeleteFunc(o.Harmony.StopTokens(), func(id int32) bool { return int(id) >= o.Vocab })
 	}
 	o.MaxBody = or(o.MaxBody, 32<<20)
 	o.KeepAlive = or(o.KeepAlive, 10*time.Second)
@@ -138,12 +139,46 @@ func (s *Server) routes() *http.ServeMux {
 	open("/version", methods{http.MethodGet: s.getVersion})
 	keyed("/v1/models", methods{http.MethodGet: s.getModels})
 	keyed("/v1/models/{id...}", methods{http.MethodGet: s.getModel})
-	keyed("/v1/chat/completions", methods{http.MethodPost: s.postChat})
-	keyed("/v1/completions", methods{http.MethodPost: s.postCompletion})
-	keyed("/tokenize", methods{http.MethodPost: s.postTokenize})
-	keyed("/detokenize", methods{http.MethodPost: s.postDetokenize})
+	keyed("/v1/chat/completions", methods{http.MethodPost: s.generate(s.readChat)})
+	keyed("/v1/completions", methods{http.MethodPost: s.generate(s.readCompletion)})
+	keyed("/tokenize", methods{http.MethodPost: s.compute(s.tokenize)})
+	keyed("/detokenize", methods{http.MethodPost: s.compute(s.detokenize)})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { writeError(w, r, errNotFound(r)) })
 	return mux
+}
+
+// generate makes the handler of requests that the engine answers.
+func (s *Server) generate(read func(*object) (*job, *apiError)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		o, err := s.readBody(w, r)
+		if err != nil {
+			writeError(w, r, err)
+			return
+		}
+		j, err := read(o)
+		if err != nil {
+			writeError(w, r, err)
+			return
+		}
+		s.respond(w, r, j)
+	}
+}
+
+// compute makes the handler of requests that need no engine.
+func (s *Server) compute(answer func(*object) (any, *apiError)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		o, err := s.readBody(w, r)
+		if err != nil {
+			writeError(w, r, err)
+			return
+		}
+		v, err := answer(o)
+		if err != nil {
+			writeError(w, r, err)
+			return
+		}
+		_ = reply(w, v) // a client that is gone is no news
+	}
 }
 
 // warn logs a message the first time it is given.

@@ -1,7 +1,5 @@
 package server
 
-import "net/http"
-
 type tokenizeAnswer struct {
 	Count       int      `json:"count"`
 	MaxModelLen int      `json:"max_model_len"`
@@ -9,20 +7,8 @@ type tokenizeAnswer struct {
 	TokenStrs   []string `json:"token_strs"`
 }
 
-// postTokenize answers POST /tokenize: the ids of a text, or of the prompt that messages make.
-func (s *Server) postTokenize(w http.ResponseWriter, r *http.Request) {
-	o, err := s.readBody(w, r)
-	if err == nil {
-		var a *tokenizeAnswer
-		if a, err = s.tokenize(o); err == nil {
-			_ = reply(w, a)
-			return
-		}
-	}
-	writeError(w, r, err)
-}
-
-func (s *Server) tokenize(o *object) (*tokenizeAnswer, *apiError) {
+// tokenize answers POST /tokenize: the ids of a text, or of the prompt that messages make.
+func (s *Server) tokenize(o *object) (any, *apiError) {
 	if s.o.Tokenizer == nil {
 		return nil, errNoTokenizer("/tokenize")
 	}
@@ -63,32 +49,20 @@ func (s *Server) tokenize(o *object) (*tokenizeAnswer, *apiError) {
 	return a, nil
 }
 
-// postDetokenize answers POST /detokenize: the text of ids, special tokens by their names.
-func (s *Server) postDetokenize(w http.ResponseWriter, r *http.Request) {
-	o, err := s.readBody(w, r)
-	if err == nil {
-		var text string
-		if text, err = s.detokenize(o); err == nil {
-			_ = reply(w, map[string]string{"prompt": text})
-			return
-		}
-	}
-	writeError(w, r, err)
-}
-
-func (s *Server) detokenize(o *object) (string, *apiError) {
+// detokenize answers POST /detokenize: the text of ids, special tokens by their names.
+func (s *Server) detokenize(o *object) (any, *apiError) {
 	if s.o.Tokenizer == nil {
-		return "", errNoTokenizer("/detokenize")
+		return nil, errNoTokenizer("/detokenize")
 	}
 	s.checkModel(o)
 	ids := s.readIDs(o, "tokens")
 	if _, ok := o.raw("tokens"); !ok && o.err == nil {
-		return "", invalid("tokens", "missing_required_parameter", "tokens is missing")
+		return nil, invalid("tokens", "missing_required_parameter", "tokens is missing")
 	}
 	if o.err != nil {
-		return "", o.err
+		return nil, o.err
 	}
-	return s.o.Tokenizer.Decode(ids, true), nil
+	return map[string]string{"prompt": s.o.Tokenizer.Decode(ids, true)}, nil
 }
 
 // checkModel takes the model's name and returns it, or the served one where none is named.
