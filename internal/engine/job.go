@@ -18,12 +18,9 @@ type job struct {
 	early    []int32      // ids that may not be drawn before MinTokens
 	late     []int32      // and from then on
 
-	published int // prompt tokens whose log-probabilities were sent
-	cached    int // prompt tokens that were found in the cache when the job was first admitted
-	// Pages that had to be available, at the last attempt to admit it, besides one for every running sequence. Looking
-	// a prompt up costs time, so it is not tried again before they are.
-	needFull, needWindow int
-
+	published                        int    // prompt tokens whose log-probabilities were sent
+	cached                           int    // prompt tokens that were found in the cache when the job was first admitted
+	retry                            uint64 // the step before which it is not tried again to admit the job
 	submitted, admitted, first, last time.Time
 	preemptions                      int
 

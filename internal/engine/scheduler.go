@@ -14,6 +14,7 @@ type scheduler struct {
 	maxRunning int    // each running sequence can have its token and its logits in every batch
 	waiting    []*job // the first in line first; preempted jobs stand before those that never ran
 	running    []*job // in the order of admission
+	ended      bool   // a sequence has ended since the last plan
 	counters   Stats
 
 	// The plan: grants in the order of admission, then the frozen batch and its parts, parallel to batch.Seqs.
@@ -66,6 +67,7 @@ func (s *scheduler) plan() {
 			break
 		}
 	}
+	s.ended = false
 	s.freeze()
 }
 
@@ -143,25 +145,19 @@ func (s *scheduler) preempt() {
 
 // admit lets the first in line run, if its pages are there.
 func (s *scheduler) admit(j *job) bool {
-	alone, spare := len(s.running) == 0, len(s.running)
-	full, window := s.available()
-	if !alone && (full < j.needFull+spare || window < j.needWindow+spare) {
+	alone := len(s.running) == 0
+	if !alone && s.counters.Steps < j.retry && !s.ended {
 		return false
 	}
 	j.seq = s.cache.Open(j.tokens, j.reusable(), len(j.Prompt)+j.MaxTokens)
-	leftFull, leftWindow := s.available()
-	j.needFull, j.needWindow = s.entry(j)
-	fits := leftFull >= j.needFull+spare && leftWindow >= j.needWindow+spare
-	// What it found in the cache is not available to itself any more.
-	j.needFull += full - leftFull
-	j.needWindow += window - leftWindow
 	n := 0
-	if fits || alone {
+	if alone || s.enterable(j) {
 		n = s.cache.Fit(j.seq, s.chunk(j))
 	}
 	if n == 0 || !s.cache.Grow(j.seq, n) {
 		s.cache.Close(j.seq)
 		j.seq = nil
+		j.retry = s.counters.Steps + uint64(len(j.tokens)/lookupTokens)
 		return false
 	}
 	s.enter(j)
@@ -169,15 +165,19 @@ func (s *scheduler) admit(j *job) bool {
 	return true
 }
 
-// entry is how many pages must be there to admit a job: those of its first chunk or, if it was preempted, of all its
-// tokens.
-func (s *scheduler) entry(j *job) (full, window int) {
-	chunk := min(j.pending(), s.shape.MaxTokens, s.cache.MaxChunk())
-	full, window = s.cache.Need(j.seq, chunk)
+// lookupTokens bounds the cost of looking a waiting prompt up in the prefix cache: one that is k times as long is
+// tried every k-th step only, or when a sequence has ended.
+const lookupTokens = 4096
+
+// enterable reports whether the pages are there to admit a job beside others: those of its first chunk or, if it was
+// preempted, of all its tokens, and one for every sequence that runs.
+func (s *scheduler) enterable(j *job) bool {
+	full, window := s.cache.Need(j.seq, min(j.pending(), s.shape.MaxTokens, s.cache.MaxChunk()))
 	if j.resumed() {
 		full, _ = s.cache.Need(j.seq, j.pending())
 	}
-	return full, window
+	f, w, spare := s.cache.Full(), s.cache.Window(), len(s.running)
+	return full+spare <= f.Free+f.Cached && window+spare <= w.Free+w.Cached
 }
 
 // enter moves the first in line to the running sequences.
@@ -199,15 +199,11 @@ func (s *scheduler) enter(j *job) {
 	}
 }
 
-func (s *scheduler) available() (full, window int) {
-	f, w := s.cache.Full(), s.cache.Window()
-	return f.Free + f.Cached, w.Free + w.Cached
-}
-
 // remove takes a job out of whatever list it is in; its pages have been given back.
 func (s *scheduler) remove(j *job) {
 	if i := slices.Index(s.running, j); i >= 0 {
 		s.running = slices.Delete(s.running, i, i+1)
+		s.ended = true
 	} else if i := slices.Index(s.waiting, j); i >= 0 {
 		s.waiting = slices.Delete(s.waiting, i, i+1)
 	}
