@@ -46,7 +46,7 @@ type expectedPrompt struct {
 	} `json:"greedy"`
 }
 
-// expected gives the prompts that have a continuation; the one without is too long for a quick test.
+// expected gives the short prompts: package model runs the long ones, and the race detector is slow.
 func expected(t *testing.T) []expectedPrompt {
 	t.Helper()
 	var file struct {
@@ -55,7 +55,7 @@ func expected(t *testing.T) []expectedPrompt {
 	if err := json.Unmarshal(testmodel.Expected(t, "tiny-a/mxfp4.json"), &file); err != nil {
 		t.Fatal(err)
 	}
-	prompts := slices.DeleteFunc(file.Prompts, func(p expectedPrompt) bool { return p.Greedy == nil })
+	prompts := slices.DeleteFunc(file.Prompts, func(p expectedPrompt) bool { return len(p.IDs) > 100 })
 	if len(prompts) == 0 {
 		t.Fatal("no expected results")
 	}
@@ -77,7 +77,7 @@ func realEngine(t *testing.T, length int) *engine.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan.FullPages, plan.WindowPages = length/4+40, 60
+	plan.FullPages, plan.WindowPages = length/4+30, 60
 	m, err := model.Load(c, d, plan, nil)
 	if err != nil {
 		t.Fatal(err)
