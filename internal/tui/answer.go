@@ -18,14 +18,15 @@ type answer struct {
 	theme  theme
 
 	reasoning string
-	shown     int  // bytes of reasoning that have been printed
-	headed    bool // its heading has been printed
-	thought   bool // it is over
+	shown     int       // bytes of reasoning that have been printed
+	headed    bool      // its heading has been printed
+	thought   bool      // it is over
+	since     time.Time // its beginning
 
 	content string
 	md      *markdown
 	calls   []toolCall
-	reason  string // finish_reason
+	ended   string // finish_reason
 	usage   *usage
 	chunks  int // deltas with text, which servers send about one a token
 
@@ -45,12 +46,11 @@ func (a *answer) add(d delta, now time.Time, width int, fold bool) []string {
 		a.usage = d.Usage
 	}
 	if d.Finish != "" {
-		a.reason = d.Finish
+		a.ended = d.Finish
 	}
 	var lines []string
-	a.reasoning += visible(d.Reasoning)
-	if !a.thought && !fold {
-		lines = a.thinking(width, false)
+	if d.Reasoning != "" {
+		lines = a.reason(visible(d.Reasoning), now, width, fold)
 	}
 	if d.Content != "" || len(d.Calls) > 0 {
 		lines = append(lines, a.endThought(now, width, fold)...)
@@ -58,6 +58,30 @@ func (a *answer) add(d delta, now time.Time, width int, fold bool) []string {
 	a.calls = addCalls(a.calls, d.Calls)
 	a.content += d.Content
 	return append(lines, a.md.push(d.Content, width)...)
+}
+
+// reason takes a piece of reasoning. After a part of the final text it begins a new block.
+func (a *answer) reason(text string, now time.Time, width int, fold bool) []string {
+	var lines []string
+	if a.thought && a.reasoning+a.content != "" {
+		if lines = a.md.finish(width); len(lines) > 0 {
+			lines = append(lines, "")
+		}
+		if all := a.shown == len(a.reasoning); a.reasoning != "" && !strings.HasSuffix(a.reasoning, "\n") {
+			a.reasoning += "\n"
+			if all {
+				a.shown++
+			}
+		}
+	}
+	if a.thought || a.reasoning == "" {
+		a.thought, a.headed, a.since = false, false, now
+	}
+	a.reasoning += text
+	if !fold {
+		lines = append(lines, a.thinking(width, false)...)
+	}
+	return lines
 }
 
 // end closes what is open.
@@ -90,7 +114,7 @@ func (a *answer) endThought(now time.Time, width int, fold bool) []string {
 	case a.reasoning == "":
 		return nil
 	case fold && a.hidden():
-		line := fmt.Sprintf("Thought for %s. Ctrl+T shows it.", seconds(now.Sub(a.first)))
+		line := fmt.Sprintf("Thought for %s. Ctrl+T shows it.", seconds(now.Sub(a.since)))
 		if a.headed { // folded half-way
 			line = "│ …\n\n" + line
 		}
@@ -183,7 +207,7 @@ type stats struct {
 
 // stats counts what has arrived. The rate leaves out the first token, whose time is that of
 // the prompt.
-func (a *answer) stats(now time.Time) stats {
+func (a *answer) stats() stats {
 	s := stats{completion: a.chunks, estimate: true}
 	if a.usage != nil && a.usage.Completion > 0 {
 		s = stats{prompt: a.usage.Prompt, completion: a.usage.Completion}

@@ -97,6 +97,9 @@ func runInteractive(ctx context.Context, o Options, c *client) error {
 	}
 	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithEnvironment(env))
 	_, err := p.Run()
+	if !m.quitting { // the frame still stands
+		m.broken = cmp.Or(m.broken, m.screen.close())
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -257,7 +260,7 @@ func (m *model) finish(err error) {
 	m.answer, m.last, m.notice = nil, a, ""
 	a.cancel() // frees the connection
 	m.print(a.end(m.now(), m.textWidth(), m.fold)...)
-	m.stats = a.stats(m.now())
+	m.stats = a.stats()
 
 	t := &m.conv.Turns[len(m.conv.Turns)-1]
 	t.Reasoning, t.Content = a.reasoning, a.content
@@ -266,7 +269,7 @@ func (m *model) finish(err error) {
 		m.failed = t.Prompt
 		m.conv.Turns = m.conv.Turns[:len(m.conv.Turns)-1]
 	}
-	note := finishNote(a.reason)
+	note := finishNote(a.ended)
 	switch {
 	case err == io.EOF && kept && note == "":
 	case err == io.EOF && kept:

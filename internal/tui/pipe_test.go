@@ -86,7 +86,7 @@ func TestPipeErrors(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled context gives %v", err)
 	}
-	for _, o := range []Options{{Effort: "max"}, {MaxTokens: -1}, {BaseURL: "ftp://x"}} {
+	for _, o := range []Options{{Effort: "max"}, {MaxTokens: -1}, {BaseURL: "ftp://x"}, {Interactive: true, Env: []string{"TERM=dumb"}}} {
 		o.In = strings.NewReader("hello")
 		if err := Run(t.Context(), o); err == nil {
 			t.Errorf("%+v is accepted", o)

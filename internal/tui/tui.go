@@ -98,6 +98,9 @@ func (o Options) check() error {
 	if o.MaxTokens < 0 {
 		errs = append(errs, fmt.Errorf("max tokens %d: must not be negative", o.MaxTokens))
 	}
+	if o.Interactive && getenv(o.Env, "TERM") == "dumb" {
+		errs = append(errs, errors.New("TERM=dumb: this terminal cannot show the chat; send a message through a pipe instead"))
+	}
 	return errors.Join(errs...)
 }
 

@@ -3,7 +3,6 @@ package tui
 import (
 	"fmt"
 	"strings"
-	"time"
 )
 
 // view lays out the frame: the open end of the answer, the input and the status line, and the
@@ -41,8 +40,8 @@ func (m *model) status() string {
 	if a := m.answer; a != nil {
 		d := m.now().Sub(a.started)
 		frame := spinner[int(d/tickEvery)%len(spinner)]
-		parts = append(parts, part{long: frame + " " + a.state() + " " + d.Truncate(time.Second).String(), keep: 9})
-		s = a.stats(m.now())
+		parts = append(parts, part{long: fmt.Sprintf("%s %s %d s", frame, a.state(), int(d.Seconds())), keep: 9})
+		s = a.stats()
 	}
 	model := m.info.ID
 	if model == "" {
@@ -57,10 +56,10 @@ func (m *model) status() string {
 		approx = "~"
 	}
 	if s.completion > 0 {
-		parts = append(parts, part{long: approx + count(s.completion, "token"), short: approx + fmt.Sprint(s.completion) + " tok", keep: 4})
+		parts = append(parts, part{approx + count(s.completion, "token"), fmt.Sprintf("%s%d tok", approx, s.completion), 4})
 	}
 	if s.rate > 0 {
-		parts = append(parts, part{long: fmt.Sprintf("%s%.1f tokens/s", approx, s.rate), short: fmt.Sprintf("%s%.0f tok/s", approx, s.rate), keep: 6})
+		parts = append(parts, part{fmt.Sprintf("%s%.1f tokens/s", approx, s.rate), fmt.Sprintf("%s%.0f tok/s", approx, s.rate), 6})
 	}
 	if used := s.prompt + s.completion; s.prompt > 0 {
 		p := part{long: "context " + thousands(used), keep: 7}
