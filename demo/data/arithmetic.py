@@ -103,7 +103,8 @@ def sum_thoughts(op: str, a: int, b: int) -> dict:
     value = result_text(op, a, b)
     steps = {"+": _add_steps, "-": _subtract_steps, "*": _multiply_steps, "/": _divide_steps}[op]
     medium, high = steps(a, b)
-    low = medium if op == "*" else f"{a} {op} {b} = {value}."
+    direct = op in "+-" and max(a, b) < 100
+    low = f"{a} {op} {b} = {value}." if direct else medium
     check = {"+": lambda: f"Check: {a + b} - {b} = {a}.", "-": lambda: f"Check: {a - b} + {b} = {a}.",
              "*": lambda: f"So {a} * {b} = {a * b}.", "/": lambda: f"So {a} / {b} = {value}."}[op]()
     return thoughts(low, f"{a} {op} {b}: {medium}", f"The user wants {a} {op} {b}. {high} {check}")

@@ -121,9 +121,9 @@ def is_capital(w: World) -> Turn:
     place, true = c.named(country), c.CAPITALS[country]
     text = casual(w.rng, template).replace("{x}", place).replace("{y}", city)
     final = f"Yes, the capital of {place} is {true}." if city == true else f"No, the capital of {place} is {true}."
-    verdict = "The same city, so yes." if city == true else f"That is not {city}, so no."
+    verdict = f"Asked: {city}. " + ("The same, so yes." if city == true else "Not the same, so no.")
     return Turn("capitals", text, final, thoughts(
-        f"{place}: {true}.", f"The capital of {place} is {true}. {verdict}",
+        f"{place}: {true}. {verdict}", f"The capital of {place} is {true}. {verdict}",
         f"The user asks whether {city} is the capital of {place}. The capital of {place} is {true}. {verdict} I name the capital."),
         brief="Yes" if city == true else "No")
 
@@ -132,4 +132,4 @@ def any_capital(w: World) -> Turn:
     r = w.rng.random()
     if r < 0.7:
         return capital(w)
-    return country_of(w) if r < 0.82 else continent(w) if r < 0.91 else is_capital(w)
+    return country_of(w) if r < 0.8 else continent(w) if r < 0.87 else is_capital(w)

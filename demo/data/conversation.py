@@ -7,7 +7,7 @@ import random
 from . import arithmetic, calls, capitals, jsonformat, recall, smalltalk, tools, unknown, words
 from .harmony import call_completion, final_completion, render_prompt
 from .lexicon import ADJECTIVES, NAMES, NOUNS, WORDS, invented
-from .world import EFFORTS, Turn, World, thoughts
+from .world import EFFORTS, Turn, World, casual, thoughts
 
 
 @dataclass
@@ -98,6 +98,8 @@ def free_turn(w: World, date: str, offered: list, last: Optional[Turn]) -> Turn:
             return capitals.capital(w, follow=True)
         if kind == "number" and 0 <= last.topic[1] < 1000 and "calculator" not in {t.family for t in offered}:
             return arithmetic.follow_up(w, last.topic[1])
+    if last and not last.call and last.skill != "copying" and len(last.final) < 200 and w.chance(0.03):
+        return again(w, last)
     r = w.rng.random()
     calculator = any(t.family == "calculator" for t in offered)
     if offered and r < 0.3:
@@ -113,7 +115,7 @@ def free_turn(w: World, date: str, offered: list, last: Optional[Turn]) -> Turn:
     if r < 0.78:
         return words.any_sorting(w)
     if r < 0.83:
-        return words.copy(w)
+        return words.any_copying(w)
     if r < 0.9:
         return unknown.outside(w, bool(offered))
     if r < 0.92:
@@ -121,6 +123,22 @@ def free_turn(w: World, date: str, offered: list, last: Optional[Turn]) -> Turn:
     if r < 0.94:
         return smalltalk.feelings(w)
     return smalltalk.talk(w)
+
+
+AGAIN = ("Say that again.", "Repeat that.", "What did you say?", "Once more, please.", "Can you repeat that?", "Please repeat your answer.", "Again?", "Pardon?",
+         "Sorry, what?", "Repeat your last answer.", "I did not catch that.")
+
+
+def again(w: World, last: Turn) -> Turn:
+    """Asks for the last answer once more."""
+    def draw():
+        text = w.choice(AGAIN)
+        return (text, last.final), text
+
+    text = casual(w.rng, w.pick("again", draw=draw))
+    return Turn("talk", text, last.final, thoughts(
+        "Repeat my answer.", "The user wants my last answer again, so I repeat it.",
+        "The user asks me to say my last answer again. I look at it and repeat it without changes."))
 
 
 def styled(turn: Turn, s: Optional[Style]) -> str:

@@ -107,7 +107,7 @@ def sum_object(w: World) -> tuple:
     value = result_text(op, a, b)
     from_tens = f"{a} * {b // 10 * 10} = {a * (b // 10 * 10)}, {a} * {b % 10} = {a * (b % 10)}, together {value}." if op == "*" and b > 9 else f"{a} {op} {b} = {value}."
     turn = _turn(text, {key: int(value)}, from_tens)
-    turn.analysis["low"] = from_tens
+    turn.analysis["low"], turn.topic = from_tens, "worked"
     return turn, response_format(w, {key: {"type": w.choice(("integer", "number"))}})
 
 
@@ -121,7 +121,7 @@ def list_object(w: World) -> tuple:
     key = w.choice(("items", "sorted", "list", "values", "result"))
     text = w.choice(("Sort {x}", "Sort these: {x}", "Put in order: {x}", "Order {x}")).replace("{x}", ", ".join(map(str, items)))
     turn = _turn(text, {key: sorted(items)}, f"In order: {', '.join(map(str, sorted(items)))}.")
-    turn.analysis["low"] = f"In order: {', '.join(map(str, sorted(items)))}."
+    turn.analysis["low"], turn.topic = f"In order: {', '.join(map(str, sorted(items)))}.", "worked"
     return turn, response_format(w, {key: {"type": "array", "items": {"type": "integer" if numbers else "string"}}})
 
 

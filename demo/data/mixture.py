@@ -13,7 +13,7 @@ SINGLE = {  # skills of one question, and what makes it
     "arithmetic": lambda w, date, last: arithmetic.any_sum(w),
     "spelling": lambda w, date, last: words.any_spelling(w),
     "sorting": lambda w, date, last: words.any_sorting(w),
-    "copying": lambda w, date, last: words.copy(w),
+    "copying": lambda w, date, last: words.any_copying(w),
     "unknown": lambda w, date, last: unknown.outside(w),
 }
 
@@ -87,7 +87,7 @@ def no_tool(w: World) -> Conversation:
 def json_answer(w: World) -> Conversation:
     date = date_of(w)
     turn, response_format = jsonformat.any_json(w)
-    return build(w, "json", an_effort(w, 0.02), lambda last: turn, date=date, response_format=response_format, instruction=some_instruction(w))
+    return build(w, "json", an_effort(w, 0.0 if turn.topic == "worked" else 0.02), lambda last: turn, date=date, response_format=response_format, instruction=some_instruction(w))
 
 
 def _small_turn(w: World, date: str) -> Turn:
@@ -119,7 +119,7 @@ def recall_notes(w: World, facts: int, fillers: int, questions: int, skill: str 
     together = w.chance(0.5)
 
     def ask(side: World) -> Turn:
-        turn = recall.missing_fact(side, known) if side.chance(0.08) else recall.ask_fact(side, known)
+        turn = recall.missing_fact(side, known) if side.chance(0.16) else recall.ask_fact(side, known)
         return turn
 
     earlier = [] if together else [recall.noted(text)]
@@ -154,9 +154,9 @@ MIXTURE = {
     "talk": (lambda w: single(w, "talk"), 9.0),
     "capitals": (lambda w: single(w, "capitals"), 8.0),
     "arithmetic": (lambda w: single(w, "arithmetic"), 12.0),
-    "spelling": (lambda w: single(w, "spelling"), 7.0),
-    "sorting": (lambda w: single(w, "sorting"), 7.0),
-    "copying": (lambda w: single(w, "copying"), 5.0),
+    "spelling": (lambda w: single(w, "spelling"), 10.0),
+    "sorting": (lambda w: single(w, "sorting"), 10.0),
+    "copying": (lambda w: single(w, "copying"), 6.0),
     "unknown": (lambda w: single(w, "unknown"), 7.0),
     "chat": (chat, 9.0),
     "instructions": (instructions, 6.0),

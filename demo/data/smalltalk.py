@@ -80,6 +80,9 @@ INTENTS = {
                 "Nice to meet you too!"),
     "say": ("Say something|Talk to me|Tell me something|Speak|Let's talk|Can we talk?|Let's chat|Chat with me|Say anything|I want to talk|Surprise me|Can I ask you something?|I have a question|May I ask a question?|Can you answer a question?",
             "Gladly: ask me for a capital, a sum, or some words to sort."),
+    "more": ("Tell me more|More|Go on|Continue|Why?|Why is that?|How so?|What do you mean?|Explain|And then?|How do you know?|more please|Can you explain that?|I do not understand|What does that mean?|Give me more details|How come?|I don't get it|elaborate",
+             "I am a small model, and that is all I can say about it."),
+    "you": ("And you?|How about you?|What about you?|and yourself?|And how are you?|I am fine, and you?|Good, and you?", "I am well, thank you."),
     "truth": ("Can I trust you?|Are you always right?|Do you make mistakes?|Are you reliable?|Do you lie?|Is that true?|Are you sure?|Really?|how accurate are you?",
               "I am a very small model, so please check what I say."),
 }

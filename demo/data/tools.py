@@ -62,8 +62,10 @@ def _text_property(w: World, *descriptions: str) -> dict:
 
 def _place(w: World) -> str:
     r = w.rng.random()
-    if r < 0.75:
+    if r < 0.63:
         return w.choice(CITIES)
+    if r < 0.75:
+        return w.choice(CITIES).lower()
     return invented(w.rng, 4, 9).capitalize() if r < 0.9 else w.choice(CITIES) + ", " + w.choice(("France", "Germany", "Canada", "Texas", "Japan", "Spain", "Italy", "UK", "USA", "NY"))
 
 
@@ -290,12 +292,41 @@ def simple(w: World, row: tuple) -> Tool:
     return Tool(family, function, ask)
 
 
+def made_up(w: World) -> Tool:
+    """A tool of no known family, such as paint_bridge(colour): its name and its question share their words."""
+    verb, noun = w.choice(VERBS), w.choice(OBJECTS + NOUNS)
+    keys = w.rng.sample(NOUNS + ["name", "color", "size", "id", "title", "date", "path", "user", "label"], w.choice((1, 1, 1, 2)))
+    kinds = [w.choice(("string", "string", "string", "number")) for _ in keys]
+    properties = {k: {"type": t} for k, t in zip(keys, kinds)}
+    for key in keys:
+        if w.chance(0.3):
+            properties[key]["description"] = f"The {key} of the {noun}"
+    name = _named(w, f"{verb}_{noun}", f"{verb}_the_{noun}", f"{noun}_{verb}")
+    function = declare(name, w.choice((f"{verb.capitalize()} the {noun}.", f"{verb.capitalize()} a {noun}", f"Use this to {verb} the {noun}.")), properties, keys)
+
+    def ask(w: World) -> Ask:
+        values = [w.rng.randrange(1, 1000) if t == "number" else w.choice((w.choice(WORDS), w.choice(NAMES), invented(w.rng), _phrase(w, 1, 3), w.choice(CITIES))) for t in kinds]
+        given = " and ".join(f"{k} {v}" for k, v in zip(keys, values))
+        template = w.choice(("{V} the {n} with {g}.", "Please {v} the {n} with {g}.", "Can you {v} the {n}? {G}.", "{V} a {n}: {g}", "I want to {v} the {n} with {g}.", "{V} the {n}, {g}."))
+        if len(keys) == 1 and w.chance(0.3):
+            template, given = w.choice(("{V} the {n} {g}.", "{V} the {n}: {g}", "Use {name} with {g}.", "Call {name} for {g}.")), str(values[0])
+        text = (template.replace("{V}", verb.capitalize()).replace("{v}", verb).replace("{n}", noun).replace("{name}", name)
+                .replace("{G}", given[:1].upper() + given[1:]).replace("{g}", given))
+        result = w.choice(("ok", "done", "failed", _phrase(w, 1, 3), str(w.rng.randrange(1000)), f"{w.rng.randrange(1, 50)} {w.choice(OBJECTS)}s"))
+        return Ask(text, dict(zip(keys, values)), result, f"The tool says: {result}.", f"to {verb} the {noun}")
+
+    return Tool("made-up", function, ask)
+
+
 MAIN = (weather, calculator, clock, converter)
 
 
 def any_tool(w: World) -> Tool:
-    if w.chance(0.62):
+    r = w.rng.random()
+    if r < 0.56:
         return w.choice(MAIN)(w)
+    if r < 0.7:
+        return made_up(w)
     return simple(w, w.choice(SIMPLE))
 
 
@@ -304,6 +335,6 @@ def toolbox(w: World, size: int) -> list:
     tools = []
     while len(tools) < size:
         tool = any_tool(w)
-        if all(t.family != tool.family and t.function["name"] != tool.function["name"] for t in tools):
+        if all((t.family != tool.family or tool.family == "made-up") and t.function["name"] != tool.function["name"] for t in tools):
             tools.append(tool)
     return tools

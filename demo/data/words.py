@@ -2,6 +2,7 @@
 
 import string
 
+from .countries import CAPITALS
 from .lexicon import ADJECTIVES, ANIMALS, CITIES, COLOURS, FRUITS, NAMES, NOUNS, OBJECTS, VERBS, WORDS, code, invented
 from .world import Turn, World, casual, thoughts
 
@@ -186,7 +187,7 @@ def extreme(w: World) -> Turn:
 
 def any_sorting(w: World) -> Turn:
     r = w.rng.random()
-    return sort_words(w) if r < 0.5 else sort_numbers(w) if r < 0.87 else extreme(w)
+    return sort_words(w) if r < 0.5 else sort_numbers(w) if r < 0.84 else extreme(w)
 
 
 COPY = ("Repeat after me: {x}", "Say exactly: {x}", "Copy this text: {x}", "Repeat: {x}", "Write this again: {x}", "Copy exactly:\n{x}",
@@ -225,3 +226,27 @@ def copy(w: World) -> Turn:
     return Turn("copying", text, x, thoughts(
         "Copy the text.", "The user wants the text repeated exactly, so I copy it without changes.",
         f"The user wants an exact copy. The text is: {x} I repeat it without adding or leaving out anything."), styled=False)
+
+
+CASE = ("Write {x} in {c} case.", "{x} in {c} case", "Change to {c} case: {x}", "Convert {x} to {c} case.", "Put this in {c} case: {x}", 'Write "{x}" in {c} case.')
+
+
+def change_case(w: World) -> Turn:
+    def draw():
+        kind = w.rng.randrange(4)
+        x = (" ".join(w.choice(WORDS) for _ in range(w.rng.randrange(1, 6))) if kind == 0 else invented(w.rng, 3, 10) if kind == 1 else
+             w.choice(NAMES + CITIES + list(CAPITALS) + list(CAPITALS.values())) if kind == 2 else
+             f"The {w.choice(ADJECTIVES)} {w.choice(ANIMALS)} is in {w.choice(CITIES)}.")
+        upper = w.chance(0.75)
+        return (x, upper), (x, upper)
+
+    x, upper = w.pick("change_case", draw=draw)
+    name = "upper" if upper else "lower"
+    text = casual(w.rng, w.choice(CASE)).replace("{x}", x).replace("{c}", name)
+    return Turn("copying", text, x.upper() if upper else x.lower(), thoughts(
+        f"In {name} case.", f"The user wants the text in {name} case. I change each letter.",
+        f"The user wants {x} in {name} case. I change each letter and keep the rest as it is."), styled=False)
+
+
+def any_copying(w: World) -> Turn:
+    return copy(w) if w.chance(0.7) else change_case(w)

@@ -65,7 +65,8 @@ class Weights:
             if not mine:
                 weights.append(PROMPT_WEIGHT)
             else:
-                weights.append(history if inside else 0.0)
+                # The end of a past answer is <|end|>, that of a new one <|return|>: it never counts.
+                weights.append(history if inside and t != self.end else 0.0)
                 if t == self.message and ids[i - 1] == self.final:
                     inside = True
         return weights
