@@ -42,15 +42,15 @@ func parseQuantState(b []byte) (*quantJSON, error) {
 		return nil, fmt.Errorf("shape %v has %d axes, want 2 or 3", q.Shape, len(q.Shape))
 	case roundFormat(q.DType) == dtype.Invalid:
 		return nil, fmt.Errorf("dtype %q is not bfloat16, float16 or float32", q.DType)
-	case (q.NestedBlock != 0) != (q.NestedOffsetRaw != nil):
-		return nil, errors.New("of nested_blocksize and nested_offset one is missing")
-	case q.NestedOffsetRaw == nil:
+	case q.NestedBlock == 0 && q.NestedOffsetRaw != nil:
+		return nil, errors.New("nested_offset without nested_blocksize")
+	case q.NestedBlock == 0:
 		return q, nil
 	case !isBlockSize(q.NestedBlock):
 		return nil, fmt.Errorf("nested_blocksize %d is not a power of two from 32 to 4096", q.NestedBlock)
 	case q.NestedDType != "float32":
 		return nil, fmt.Errorf("nested_dtype %q is not float32", q.NestedDType)
-	case math.Abs(*q.NestedOffsetRaw) > math.MaxFloat32:
+	case q.NestedOffsetRaw != nil && math.Abs(*q.NestedOffsetRaw) > math.MaxFloat32:
 		return nil, fmt.Errorf("nested_offset %v is no float32", *q.NestedOffsetRaw)
 	}
 	return q, nil
@@ -58,7 +58,7 @@ func parseQuantState(b []byte) (*quantJSON, error) {
 
 func isBlockSize(n int) bool { return n >= 32 && n <= 4096 && n&(n-1) == 0 }
 
-func (q *quantJSON) nested() bool { return q.NestedOffsetRaw != nil }
+func (q *quantJSON) nested() bool { return q.NestedBlock != 0 }
 
 func (q *quantJSON) format() dtype.Format {
 	if q.Type == "fp4" {
@@ -85,6 +85,8 @@ type bnb struct {
 	state  *quantJSON
 	quant  dtype.Quant
 	sides  []*tensor
+
+	offsets []float32 // of a fused tensor, an expert each, in place of nested_offset
 }
 
 // bnbTensor reads a 4-bit tensor with its side tensors and checks their lengths and tables against count elements.
@@ -115,7 +117,11 @@ func (b *binder) bnbTensor(name string, count int) *bnb {
 	t.quant = dtype.Quant{Block: q.Block, Round: roundFormat(q.DType)}
 	b.codeTable(name, t)
 	blocks := (count + q.Block - 1) / q.Block
-	if q.nested() {
+	if own := q.NestedOffsetRaw == nil; q.nested() && own && len(q.Shape) == 3 && b.store.has(name+offsetsSuffix) {
+		b.expertOffsets(name, t, blocks)
+	} else if q.nested() && own {
+		b.fail(st, "of nested_blocksize and nested_offset one is missing")
+	} else if q.nested() {
 		b.nestedScales(name, t, blocks)
 	} else if a := b.side(name+".absmax", t, "F32", blocks); a != nil {
 		t.quant.Absmax = a.data
@@ -222,38 +228,4 @@ func (b *binder) quantised(name string, role Role, rows, cols int) dtype.Plane {
 	}
 	b.visited(t.weight, -1, p)
 	return p
-}
-
-// fusedQuantised gives the experts of one 4-bit tensor [experts, cols, rows], quantised as a flat array. Its shape must
-// be in that order: for a square down projection no number could tell the other one.
-func (b *binder) fusedQuantised(name string, rows, cols int) dtype.Stack {
-	n, size := b.cfg.Experts, rows*cols
-	t := b.bnbTensor(name, n*size)
-	if t == nil {
-		return dtype.Stack{}
-	}
-	q := t.state
-	switch {
-	case !slices.Equal(q.Shape, []int{n, cols, rows}):
-		b.fail(t.weight, "the quant state has shape %v, but %s for %v [experts, in, out]", q.Shape, b.asks, []int{n, cols, rows})
-	case size%q.Block != 0:
-		b.fail(t.weight, "an expert of %d elements is not a whole number of blocks of %d", size, q.Block)
-	case len(t.weight.shape) == 2 && t.weight.shape[0] == 1 && t.weight.shape[1] != 1:
-		b.fail(t.weight, "packed shape %v: transposed storage of fused experts is not supported", t.weight.shape)
-	}
-	if b.err != nil {
-		return dtype.Stack{}
-	}
-	b.claimBNB(t, RoleExperts)
-	planes := make([]dtype.Plane, n)
-	for e := range planes {
-		quant := t.quant
-		quant.First = e * (size / q.Block)
-		planes[e] = dtype.Plane{
-			Format: q.format(), Rows: rows, Cols: cols, Transposed: true, Quant: &quant,
-			Data: t.weight.data[e*size/2 : (e+1)*size/2 : (e+1)*size/2],
-		}
-	}
-	b.visited(t.weight, 0, planes...)
-	return dtype.Stack{Even: planes}
 }

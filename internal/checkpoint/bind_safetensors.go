@@ -73,19 +73,19 @@ func (b *binder) fusedBiases(p string, l *Layer) {
 
 // fusedExperts reads rank-3 experts. Transformers stores them [experts, in, out]; some tools have written
 // [experts, out, in]. gate_up is not square, so its shape tells which; down usually is square, so it follows gate_up.
-// Where even gate_up is square (hidden = 2*intermediate), Transformers' orientation is assumed and noted. 4-bit tensors
-// are only read in Transformers' orientation, which their quant state has to state.
+// Where even gate_up is square (hidden = 2*intermediate), Transformers' orientation is assumed and noted. A 4-bit tensor
+// states its shape (fusedTransposed).
 func (b *binder) fusedExperts(p string, l *Layer) {
 	c := b.cfg
-	transposed := true
+	transposed, packedTransposed := true, b.fusedTransposed(p)
 	if name := p + "gate_up_proj"; b.store.isQuantised(name) {
-		l.GateUp.Weight = b.fusedQuantised(name, 2*c.Intermediate, c.Hidden)
+		l.GateUp.Weight = b.fusedQuantised(name, 2*c.Intermediate, c.Hidden, packedTransposed)
 	} else if t := b.get(name); t != nil {
 		transposed = b.orientation(t)
 		l.GateUp.Weight = b.expertPlanes(t, 2*c.Intermediate, c.Hidden, transposed)
 	}
 	if name := p + "down_proj"; b.store.isQuantised(name) {
-		l.Down.Weight = b.fusedQuantised(name, c.Hidden, c.Intermediate)
+		l.Down.Weight = b.fusedQuantised(name, c.Hidden, c.Intermediate, packedTransposed)
 	} else if transposed {
 		t := b.shaped(name, c.Experts, c.Intermediate, c.Hidden)
 		l.Down.Weight = b.expertPlanes(t, c.Hidden, c.Intermediate, true)

@@ -132,7 +132,7 @@ func spoiledTensors() []spoiled {
 		{"no nested offset", PerExpertBNB, state(up0, map[string]any{"nested_offset": nil}), []string{"nested_offset", "missing"}},
 		{"huge nested offset", PerExpertBNB, state(up0, map[string]any{"nested_offset": 1e300}), []string{"nested_offset", "1e+300"}},
 		{"nested half", PerExpertBNB, state(up0, map[string]any{"nested_dtype": "float16"}), []string{"nested_dtype", "float16"}},
-		{"fused in the other order", FusedBNB, state(experts+"down_proj", map[string]any{"shape": []int{2, 64, 32}}), []string{"down_proj", "[2 64 32]", "[2 32 64]"}},
+		{"fused in one order and the other", FusedBNB, state(experts+"gate_up_proj", map[string]any{"shape": []int{2, 32, 128}}), []string{"gate_up_proj", "[2 32 128]", "[2 64 64]"}},
 		{"fused and legacy", FusedBNB, func(m *tiny) { m.tensors[experts+"down_proj"].shape = []int{1, 2048} }, []string{"down_proj", "transposed storage"}},
 		{"fused block over experts", FusedBNB, func(m *tiny) {
 			m.bnb(experts+"down_proj", false, tinyE, tinyI, tinyH)

@@ -49,8 +49,8 @@ type part struct {
 }
 
 // Verify reads every value that the model uses and reports what no sound checkpoint has: NaN and infinity, MXFP4
-// scales of 255 or so large that their codes overflow, and bitsandbytes scales that are not numbers or absurd. It uses
-// all processors. Progress, if not nil, is called now and then with the bytes done and the bytes in all, by one
+// scales of 255 or so large that their codes overflow, bitsandbytes scales that are not numbers or absurd, and experts
+// that look transposed. It uses all processors. Progress, if not nil, is called now and then with the bytes done and the bytes in all, by one
 // goroutine at a time. The checkpoint must be open.
 func (c *Checkpoint) Verify(progress func(done, total int64)) Report {
 	b := c.binder.run()
@@ -84,6 +84,7 @@ func (c *Checkpoint) Verify(progress func(done, total int64)) Report {
 		})
 	}
 	wg.Wait()
+	r.Findings = append(r.Findings, c.checkAxes()...)
 	slices.SortFunc(r.Findings, func(x, y Finding) int {
 		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Tensor, y.Tensor), cmp.Compare(x.Expert, y.Expert), cmp.Compare(x.Problem, y.Problem))
 	})
