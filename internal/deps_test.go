@@ -23,12 +23,13 @@ func rules() map[string]rule {
 		"tui":        {nil, "a client of any server, over HTTP alone"},
 		"device":     {[]string{"dtype"}, "a contract holds no implementation"},
 		"checkpoint": {[]string{"dtype"}, "files are described without looking at the machine"},
+		"convert":    {[]string{"checkpoint", "dtype"}, "files to files and planes to planes, without a device"},
 		"cpu":        {[]string{"device", "dtype"}, "a device knows nothing of files or requests"},
 		"model":      {[]string{"checkpoint", "device", "dtype"}, "the forward pass is written against the contract, never against one device"},
 		"engine":     {[]string{"kvcache", "model"}, "the scheduler sees ids and pages only"},
 		"harmony":    {[]string{"tokenizer"}, "conversations and ids"},
 		"server":     {[]string{"engine", "harmony", "model", "tokenizer"}, "HTTP reaches the model through the engine; of model only the aliases of batch types"},
-		"cli":        {[]string{"checkpoint", "cpu", "device", "dtype", "engine", "harmony", "model", "server", "tokenizer", "tui"}, "the only place that wires"},
+		"cli":        {[]string{"checkpoint", "convert", "cpu", "device", "dtype", "engine", "harmony", "model", "server", "tokenizer", "tui"}, "the only place that wires"},
 		"testmodel":  {nil, "tiny checkpoints for tests"},
 	}
 }

@@ -1,0 +1,210 @@
+package convert
+
+import (
+	"fmt"
+	"slices"
+
+	"hearth/internal/checkpoint"
+	"hearth/internal/dtype"
+)
+
+// item is one weight and the way in which it is written.
+type item struct {
+	weight   weight
+	rows     rowsOf
+	codec    codec
+	out      [][]*Tensor // the codec's tensors; each either one for all matrices or one for each
+	at       int64       // where the item begins in a tensor that others share
+	share    []int64     // bytes of one matrix in each of the codec's tensors
+	shape    [3]int      // matrices, rows, cols
+	exact    bool
+	from, to string // formats, for reports
+	bytes    int64
+	error    Error // measured, where not exact
+}
+
+// vector is a small tensor that is decoded and written whole.
+type vector struct {
+	tensor *Tensor
+	format dtype.Format
+	layer  int // -1 outside the layers
+	get    func(s *parts) ([]float32, error)
+}
+
+// piece is a bounded amount of work: rows of one matrix of an item, or a run of small tensors.
+type piece struct {
+	item    *item
+	expert  int
+	first   int
+	rows    int
+	vectors []vector
+	fixed   []*Tensor
+	bytes   int64 // written
+}
+
+func (p *piece) String() string {
+	switch {
+	case p.item == nil && len(p.vectors) > 0:
+		return fmt.Sprintf("tensor %q and the like", p.vectors[0].tensor.Name)
+	case p.item == nil:
+		return fmt.Sprintf("tensor %q and the like", p.fixed[0].Name)
+	case p.item.weight.isExperts():
+		return fmt.Sprintf("%v, expert %d, rows %d to %d", p.item.weight, p.expert, p.first, p.first+p.rows-1)
+	}
+	return fmt.Sprintf("%v, rows %d to %d", p.item.weight, p.first, p.first+p.rows-1)
+}
+
+// builder collects the tensors of a plan.
+type builder struct {
+	plan    *Plan
+	cfg     *checkpoint.Config
+	halves  bool // small tensors prefer F16 to BF16
+	vectors []vector
+	fixed   []*Tensor
+	maps    map[[256]float32][]byte
+	err     error
+}
+
+func (b *builder) fail(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+}
+
+func (b *builder) note(format string, args ...any) {
+	if n := fmt.Sprintf(format, args...); !slices.Contains(b.plan.Notes, n) {
+		b.plan.Notes = append(b.plan.Notes, n)
+	}
+}
+
+// tensor adds a tensor to the output.
+func (b *builder) tensor(name, dtypeName string, size int64, how string, shape ...int) *Tensor {
+	for _, n := range shape {
+		size *= int64(n)
+	}
+	t := &Tensor{Name: name, DType: dtypeName, Shape: shape, Bytes: size, How: how}
+	b.plan.Tensors = append(b.plan.Tensors, t)
+	return t
+}
+
+// floatTensor adds a tensor of plain numbers.
+func (b *builder) floatTensor(name string, f dtype.Format, how string, shape ...int) *Tensor {
+	t := b.tensor(name, f.String(), int64(f.BlockBytes()), how, shape...)
+	t.gguf, _ = f.GGUFType()
+	return t
+}
+
+// constant adds a tensor whose contents are known.
+func (b *builder) constant(name, dtypeName string, data []byte, shape ...int) {
+	t := b.tensor(name, dtypeName, 0, "constant", shape...)
+	t.Bytes, t.fixed = int64(len(data)), data
+	b.fixed = append(b.fixed, t)
+}
+
+// vector adds a norm, bias or sink vector, or the router's matrix, in the narrowest format that holds its values.
+func (b *builder) vector(name string, layer int, get func(s *parts) ([]float32, error), shape ...int) {
+	if b.err != nil {
+		return
+	}
+	v, err := get(b.plan.src)
+	if err != nil {
+		b.fail(err)
+		return
+	}
+	want := 1
+	for _, n := range shape {
+		want *= n
+	}
+	if len(v) != want {
+		b.fail(fmt.Errorf("%s: %d values for shape %v", name, len(v), shape))
+		return
+	}
+	f := dtype.F32
+	if b.plan.opt.To != GGUF { // llama.cpp wants float32
+		f = b.narrow(v)
+	}
+	b.vectors = append(b.vectors, vector{b.floatTensor(name, f, "exact", shape...), f, layer, get})
+}
+
+func (b *builder) narrow(v []float32) dtype.Format {
+	choices := []dtype.Format{dtype.BF16, dtype.F16}
+	if b.halves {
+		slices.Reverse(choices)
+	}
+	for _, f := range choices {
+		if fits(v, f) {
+			return f
+		}
+	}
+	return dtype.F32
+}
+
+// fits says whether every value survives a format, apart from the payload of a NaN.
+func fits(v []float32, f dtype.Format) bool {
+	for _, x := range v {
+		y := dtype.FromBF16(dtype.ToBF16(x))
+		if f == dtype.F16 {
+			y = dtype.FromF16(dtype.ToF16(x))
+		}
+		if y != x && x == x {
+			return false
+		}
+	}
+	return true
+}
+
+// layerVector reads a vector of a layer.
+func layerVector(n int, f func(l *checkpoint.Layer) []float32) func(s *parts) ([]float32, error) {
+	return func(s *parts) ([]float32, error) {
+		l, err := s.layer(n)
+		if err != nil {
+			return nil, err
+		}
+		return f(l), nil
+	}
+}
+
+// add adds an item of n matrices [rows, cols] whose tensors are out.
+func (b *builder) add(it *item, n, rows, cols int, out ...[]*Tensor) {
+	it.out, it.shape = out, [3]int{n, rows, cols}
+	for _, list := range out {
+		it.share = append(it.share, list[0].Bytes/int64(n/len(list)))
+		for _, t := range list {
+			it.bytes += t.Bytes
+		}
+	}
+	b.plan.items = append(b.plan.items, it)
+}
+
+// cut divides the plan into pieces, in the order of the model so that few layers are in use at a time.
+func (b *builder) cut() {
+	p := b.plan
+	slices.SortStableFunc(p.items, func(x, y *item) int { return x.weight.layer - y.weight.layer })
+	for _, it := range p.items {
+		n, rows, cols := it.shape[0], it.shape[1], it.shape[2]
+		step := it.codec.chunk(rows, cols)
+		for e := range n {
+			for first := 0; first < rows; first += step {
+				count := min(step, rows-first)
+				p.pieces = append(p.pieces, piece{item: it, expert: e, first: first, rows: count, bytes: it.bytes / int64(n) * int64(count) / int64(rows)})
+			}
+		}
+	}
+	slices.SortStableFunc(b.vectors, func(x, y vector) int { return x.layer - y.layer })
+	for i := 0; i < len(b.vectors); {
+		j, size := i, int64(0)
+		for ; j < len(b.vectors) && b.vectors[j].layer == b.vectors[i].layer; j++ {
+			size += b.vectors[j].tensor.Bytes
+		}
+		p.pieces = append(p.pieces, piece{vectors: b.vectors[i:j], bytes: size})
+		i = j
+	}
+	const most = 1000
+	for list := range slices.Chunk(b.fixed, most) {
+		size := int64(0)
+		for _, t := range list {
+			size += t.Bytes
+		}
+		p.pieces = append(p.pieces, piece{fixed: list, bytes: size})
+	}
+}

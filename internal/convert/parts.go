@@ -1,0 +1,250 @@
+package convert
+
+import (
+	"fmt"
+	"sync"
+
+	"hearth/internal/checkpoint"
+	"hearth/internal/dtype"
+)
+
+// Source is the canonical view of a model's weights: a checkpoint, or one that is requantised while it is read.
+type Source interface {
+	Path() string
+	Config() *checkpoint.Config
+	Embedding() (dtype.Plane, error)
+	FinalNorm() ([]float32, error)
+	Head() (dtype.Plane, error)
+	Layer(n int) (*checkpoint.Layer, error)
+}
+
+// Kind is a kind of weight, as reports group them.
+type Kind string
+
+// The kinds.
+const (
+	KindEmbedding Kind = "embedding"
+	KindHead      Kind = "head"
+	KindAttention Kind = "attention"
+	KindRouter    Kind = "router"
+	KindGateUp    Kind = "experts gate_up"
+	KindDown      Kind = "experts down"
+	KindVectors   Kind = "norms, biases, sinks"
+)
+
+// which names a weight of the model.
+type which uint8
+
+const (
+	embedding which = iota
+	head
+	projQ
+	projK
+	projV
+	projO
+	router
+	gateUp
+	down
+)
+
+// weight is one weight matrix, or one of every expert, of the model.
+type weight struct {
+	which which
+	layer int // 0 outside the layers
+}
+
+func (w weight) kind() Kind {
+	return [...]Kind{
+		embedding: KindEmbedding, head: KindHead, projQ: KindAttention, projK: KindAttention, projV: KindAttention, projO: KindAttention,
+		router: KindRouter, gateUp: KindGateUp, down: KindDown,
+	}[w.which]
+}
+
+func (w weight) isExperts() bool { return w.which == gateUp || w.which == down }
+
+func (w weight) String() string {
+	names := [...]string{
+		embedding: "embedding", head: "head", projQ: "q", projK: "k", projV: "v", projO: "o", router: "router", gateUp: "gate_up", down: "down",
+	}
+	if w.which <= head {
+		return names[w.which]
+	}
+	return fmt.Sprintf("layer %d %s", w.layer, names[w.which])
+}
+
+// parts reads a source and keeps the layers that are in use.
+type parts struct {
+	src Source
+
+	mu     sync.Mutex
+	layers map[int]*checkpoint.Layer
+	ends   map[which]*dtype.Stack
+}
+
+// keptLayers is how many layers may be in use at once: workers run through the model in order.
+const keptLayers = 3
+
+func newParts(src Source) *parts {
+	return &parts{src: src, layers: map[int]*checkpoint.Layer{}, ends: map[which]*dtype.Stack{}}
+}
+
+// layer gives a layer's weights and decoded vectors.
+func (s *parts) layer(n int) (*checkpoint.Layer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.layers[n]; l != nil {
+		return l, nil
+	}
+	l, err := s.src.Layer(n)
+	if err != nil {
+		return nil, err
+	}
+	for len(s.layers) >= keptLayers {
+		farthest := -1
+		for k := range s.layers {
+			if farthest < 0 || distance(k, n) > distance(farthest, n) {
+				farthest = k
+			}
+		}
+		delete(s.layers, farthest)
+	}
+	s.layers[n] = l
+	return l, nil
+}
+
+func distance(a, b int) int { return max(a-b, b-a) }
+
+// stack gives a weight; a dense matrix is a stack of one.
+func (s *parts) stack(w weight) (*dtype.Stack, error) {
+	if w.which <= head {
+		return s.end(w.which)
+	}
+	l, err := s.layer(w.layer)
+	if err != nil {
+		return nil, err
+	}
+	switch w.which {
+	case gateUp:
+		return &l.GateUp.Weight, nil
+	case down:
+		return &l.Down.Weight, nil
+	}
+	return &dtype.Stack{Even: []dtype.Plane{linear(l, w.which).Weight}}, nil
+}
+
+func linear(l *checkpoint.Layer, which which) checkpoint.Linear {
+	switch which {
+	case projQ:
+		return l.Q
+	case projK:
+		return l.K
+	case projV:
+		return l.V
+	case projO:
+		return l.O
+	}
+	return l.Router
+}
+
+func (s *parts) end(which which) (*dtype.Stack, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st := s.ends[which]; st != nil {
+		return st, nil
+	}
+	get := s.src.Embedding
+	if which == head {
+		get = s.src.Head
+	}
+	p, err := get()
+	if err != nil {
+		return nil, err
+	}
+	s.ends[which] = &dtype.Stack{Even: []dtype.Plane{p}}
+	return s.ends[which], nil
+}
+
+// view is a matrix as an output wants it: the rows of one expert in canonical order, or every second one.
+type view struct {
+	even, odd     *dtype.Plane // odd: where gate and up rows are stored apart
+	first, stride int          // row r of the view is canonical row first + r*stride
+	rows, cols    int
+}
+
+// rowsOf says which of a projection's canonical rows an item writes.
+type rowsOf uint8
+
+const (
+	allRows  rowsOf = iota
+	gateRows        // even
+	upRows          // odd
+)
+
+// newView looks at the rows of expert e.
+func newView(s *dtype.Stack, e int, sel rowsOf) view {
+	rows, cols := s.Shape()
+	v := view{even: &s.Even[e], stride: 1, rows: rows, cols: cols}
+	if s.Odd != nil {
+		v.odd = &s.Odd[e]
+	}
+	if sel == allRows {
+		return v
+	}
+	v.rows /= 2
+	if v.odd != nil { // stored apart: one plane is the view
+		if sel == upRows {
+			v.even = v.odd
+		}
+		v.odd = nil
+		return v
+	}
+	v.stride = 2
+	if sel == upRows {
+		v.first = 1
+	}
+	return v
+}
+
+// planeView looks at a whole plane.
+func planeView(p *dtype.Plane) view { return view{even: p, stride: 1, rows: p.Rows, cols: p.Cols} }
+
+// plane is the plane that the view is, nil where it takes rows from here and there.
+func (v *view) plane() *dtype.Plane {
+	if v.odd == nil && v.stride == 1 {
+		return v.even
+	}
+	return nil
+}
+
+// row finds row r of the view.
+func (v *view) row(r int) (p *dtype.Plane, row int) {
+	r = v.first + r*v.stride
+	if v.odd == nil {
+		return v.even, r
+	}
+	if r%2 == 1 {
+		return v.odd, r / 2
+	}
+	return v.even, r / 2
+}
+
+// decode writes rows [first, first+n) as float32 to dst, [n, cols]. Scratch has room for twice as much where the view
+// takes every second row of a plane.
+func (v *view) decode(dst, scratch []float32, first, n int) {
+	switch {
+	case v.plane() != nil:
+		v.even.DecodeRows(dst, first, n)
+	case v.odd == nil: // neighbouring rows at once: a transposed plane is read in lines
+		from := v.first + first*v.stride
+		span := (n-1)*v.stride + 1
+		v.even.DecodeRows(scratch[:span*v.cols], from, span)
+		for i := range n {
+			copy(dst[i*v.cols:(i+1)*v.cols], scratch[i*v.stride*v.cols:])
+		}
+	default:
+		for i := range n {
+			p, row := v.row(first + i)
+			p.DecodeRows(dst[i*v.cols:(i+1)*v.cols], row, 1)
+		}
+	}
+}

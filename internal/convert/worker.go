@@ -1,0 +1,197 @@
+package convert
+
+import (
+	"fmt"
+	"hash/crc32"
+	"os"
+
+	"hearth/internal/dtype"
+)
+
+// worker carries out pieces, one at a time, in buffers that it keeps.
+type worker struct {
+	src   *parts
+	files []*os.File // nil: nothing is written, only measured
+
+	buffers [4][]byte
+	scales  []float32
+	values  [3][]float32
+	checked uint32 // the checksum under way
+	writes  []write
+}
+
+// write records a run of bytes that was written.
+type write struct {
+	File   int    `json:"f"`
+	Offset int64  `json:"o"`
+	Length int64  `json:"n"`
+	CRC    uint32 `json:"c"`
+}
+
+// result is what is known of a finished piece.
+type result struct {
+	sum    uint32 // fingerprint of the values that its bytes stand for
+	error  Error
+	writes []write
+}
+
+// bytes gives buffer i with room for n bytes. Codecs write from buffers 0 and 1, GGUF's blocks from 2; fingerprints use
+// 2 and 3.
+func (w *worker) bytes(i, n int) []byte {
+	if cap(w.buffers[i]) < n {
+		w.buffers[i] = make([]byte, n)
+	}
+	return w.buffers[i][:n]
+}
+
+func grown(b *[]float32, n int) []float32 {
+	if cap(*b) < n {
+		*b = make([]float32, n)
+	}
+	return (*b)[:n]
+}
+
+// floats gives the buffer of scales.
+func (w *worker) floats(n int) []float32 { return grown(&w.scales, n) }
+
+// decode gives rows of a view as float32.
+func (w *worker) decode(v *view, first, n int) []float32 { return w.decodeInto(0, v, first, n) }
+
+func (w *worker) decodeInto(i int, v *view, first, n int) []float32 {
+	dst := grown(&w.values[i], n*v.cols)
+	var scratch []float32
+	if v.stride > 1 {
+		scratch = grown(&w.values[2], n*v.cols*v.stride)
+	}
+	v.decode(dst, scratch, first, n)
+	return dst
+}
+
+// sum adds bytes to the checksum under way.
+func (w *worker) sum(b []byte) { w.checked = crc32.Update(w.checked, castagnoli, b) }
+
+// put writes bytes of matrix e to tensor k of an item.
+func (w *worker) put(it *item, k, e int, at int64, b []byte) error {
+	list, share := it.out[k], it.share[k]
+	t, start := list[0], it.at+int64(e)*share
+	if len(list) > 1 {
+		t, share, start = list[e], list[e].Bytes, 0
+	}
+	if at < 0 || at+int64(len(b)) > share {
+		return fmt.Errorf("%d bytes at %d do not fit the %d of one matrix in tensor %q", len(b), at, share, t.Name)
+	}
+	return w.putTensor(t, start+at, b)
+}
+
+func (w *worker) putTensor(t *Tensor, at int64, b []byte) error {
+	if w.files == nil {
+		return nil
+	}
+	at += t.Offset
+	if _, err := w.files[t.file].WriteAt(b, at); err != nil {
+		return writeError(err)
+	}
+	w.writes = append(w.writes, write{t.file, at, int64(len(b)), crc32.Checksum(b, castagnoli)})
+	return nil
+}
+
+// do carries out a piece.
+func (w *worker) do(p *piece) (r result, err error) {
+	w.writes, w.checked = nil, 0
+	switch {
+	case p.item != nil:
+		err = w.doItem(p, &r)
+	case p.fixed != nil:
+		for _, t := range p.fixed {
+			w.sum(t.fixed)
+			if err = w.putTensor(t, 0, t.fixed); err != nil {
+				break
+			}
+		}
+	default:
+		err = w.doVectors(p)
+	}
+	if err != nil {
+		return r, fmt.Errorf("%v: %w", p, err)
+	}
+	r.sum, r.writes = w.checked, w.writes
+	return r, nil
+}
+
+func (w *worker) doItem(p *piece, r *result) error {
+	it := p.item
+	s, err := w.src.stack(it.weight)
+	if err != nil {
+		return err
+	}
+	v := newView(s, p.expert, it.rows)
+	out, err := it.codec.write(w, it, &v, p.expert, p.first, p.rows)
+	if err != nil {
+		return err
+	}
+	if out.even == nil {
+		return it.codec.fingerprint(w, &v, p.first, p.rows)
+	}
+	if !it.exact {
+		w.compare(&r.error, &v, p.first, &out)
+	}
+	return it.codec.fingerprint(w, &out, 0, p.rows)
+}
+
+// compare measures the written rows against those of the source from first on.
+func (w *worker) compare(e *Error, v *view, first int, out *view) {
+	step := chunkOf(out.rows, out.cols)
+	for at := 0; at < out.rows; at += step {
+		n := min(step, out.rows-at)
+		e.compare(w.decodeInto(0, v, first+at, n), w.decodeInto(1, out, at, n))
+	}
+}
+
+func (w *worker) doVectors(p *piece) error {
+	for i := range p.vectors {
+		x := &p.vectors[i]
+		v, err := x.get(w.src)
+		if err != nil {
+			return err
+		}
+		b := w.bytes(0, len(v)*x.format.BlockBytes())
+		encodeFloats(x.format, b, v)
+		w.sumFloats(v)
+		if err := w.putTensor(x.tensor, 0, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sumFloats adds values to the checksum.
+func (w *worker) sumFloats(v []float32) {
+	b := w.bytes(1, 4*len(v))
+	dtype.EncodeF32(b, v)
+	w.sum(b)
+}
+
+// fingerprint gives the checksum that do gave for a piece, from a checkpoint that was written.
+func (w *worker) fingerprint(p *piece) (uint32, error) {
+	w.checked = 0
+	if p.item == nil {
+		for i := range p.vectors {
+			v, err := p.vectors[i].get(w.src)
+			if err != nil {
+				return 0, err
+			}
+			w.sumFloats(v)
+		}
+		for _, t := range p.fixed {
+			w.sum(t.fixed) // tables and quant states: Open has read and checked them
+		}
+		return w.checked, nil
+	}
+	s, err := w.src.stack(p.item.weight)
+	if err != nil {
+		return 0, err
+	}
+	v := newView(s, p.expert, p.item.rows)
+	err = p.item.codec.fingerprint(w, &v, p.first, p.rows)
+	return w.checked, err
+}
