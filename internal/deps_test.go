@@ -21,6 +21,7 @@ func rules() map[string]rule {
 		"tokenizer":  {nil, "text and ids, nothing of models"},
 		"kvcache":    {nil, "bookkeeping of pages, no tensors and no device"},
 		"tui":        {nil, "a client of any server, over HTTP alone"},
+		"hub":        {nil, "files from the network, not what is in them"},
 		"device":     {[]string{"dtype"}, "a contract holds no implementation"},
 		"checkpoint": {[]string{"dtype"}, "files are described without looking at the machine"},
 		"convert":    {[]string{"checkpoint", "dtype"}, "files to files and planes to planes, without a device"},
@@ -29,8 +30,9 @@ func rules() map[string]rule {
 		"engine":     {[]string{"kvcache", "model"}, "the scheduler sees ids and pages only"},
 		"harmony":    {[]string{"tokenizer"}, "conversations and ids"},
 		"server":     {[]string{"engine", "harmony", "model", "tokenizer"}, "HTTP reaches the model through the engine; of model only the aliases of batch types"},
-		"cli":        {[]string{"checkpoint", "convert", "cpu", "device", "dtype", "engine", "harmony", "model", "server", "tokenizer", "tui"}, "the only place that wires"},
+		"cli":        {[]string{"checkpoint", "convert", "cpu", "device", "dtype", "engine", "harmony", "hub", "model", "server", "tokenizer", "tui"}, "the only place that wires"},
 		"testmodel":  {nil, "tiny checkpoints for tests"},
+		"testhub":    {nil, "a hub with faults on demand, for tests"},
 	}
 }
 
@@ -42,7 +44,7 @@ type rule struct {
 // forbidden names packages outside the house that only some of ours may import.
 func forbidden() []struct{ prefix, only, why string } {
 	return []struct{ prefix, only, why string }{
-		{"net/http", "cli server tui", "readers, devices and the engine must not reach the network"},
+		{"net/http", "cli hub server testhub tui", "readers, devices and the engine must not reach the network"},
 		{"github.com/prometheus/", "server", "metrics belong to the server"},
 		{"charm.land/", "tui", "terminal libraries belong to the terminal chat"},
 		{"github.com/spf13/", "cli", "flags belong to the commands"},

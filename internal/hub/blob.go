@@ -34,7 +34,7 @@ func (p *pull) fetchBlob(ctx context.Context, f File) error {
 	}
 	partial := blob + ".incomplete"
 	if !exclusive {
-		partial = blob + "." + strings.ToLower(rand.Text()[:8]) + ".incomplete"
+		partial = blob + "." + unique() + ".incomplete"
 		p.rep.Note(f.Path + ": the file system has no locks: this download cannot be resumed later")
 		defer os.Remove(partial)
 	}
@@ -277,12 +277,15 @@ func hasSize(path string, size int64) bool {
 	return err == nil && st.Mode().IsRegular() && st.Size() == size
 }
 
+// unique is part of a name that no other process uses.
+func unique() string { return strings.ToLower(rand.Text()[:8]) }
+
 // writeAtomically replaces a small file in one step.
 func writeAtomically(path, text string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
-	tmp := path + "." + strings.ToLower(rand.Text()[:8]) + ".tmp"
+	tmp := path + "." + unique() + ".tmp"
 	if err := os.WriteFile(tmp, []byte(text), 0o666); err != nil {
 		os.Remove(tmp)
 		return err

@@ -174,10 +174,7 @@ func (c *Client) link(d repoDir, commit string, f File) error {
 	if err != nil {
 		return c.diskError(err)
 	}
-	tmp := pointer + ".incomplete"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return c.diskError(err)
-	}
+	tmp := pointer + "." + unique() + ".tmp"
 	if c.symlink(target, tmp) != nil && os.Link(blob, tmp) != nil {
 		if err := copyFile(tmp, blob); err != nil {
 			os.Remove(tmp)

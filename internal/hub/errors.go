@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -94,7 +93,6 @@ func (c *Client) transportError(err error, host string) error {
 		authority x509.UnknownAuthorityError
 		name      x509.HostnameError
 		invalid   x509.CertificateInvalidError
-		record    tls.RecordHeaderError
 		uerr      *url.Error
 	)
 	if errors.As(err, &uerr) {
@@ -106,7 +104,7 @@ func (c *Client) transportError(err error, host string) error {
 		return fail(Unreachable, err, "%s: its certificate is signed by nobody this system trusts: behind a company proxy, name the proxy's certificate in SSL_CERT_FILE", host)
 	case errors.As(err, &name), errors.As(err, &invalid):
 		return fail(Unreachable, err, "%s: its certificate is not valid (%v): check the clock, the address and the proxy", host, err)
-	case errors.As(err, &record):
+	case errors.Is(err, http.ErrSchemeMismatch):
 		return fail(Unreachable, err, "%s: answers without TLS: check HF_ENDPOINT and HTTPS_PROXY", host)
 	case errors.As(err, &op) && op.Op == "proxyconnect", strings.Contains(err.Error(), "proxyconnect"):
 		return fail(Unreachable, err, "the proxy for %s does not answer (%v): check HTTPS_PROXY and NO_PROXY", host, err)
@@ -124,10 +122,9 @@ func permanent(err error) bool {
 		authority x509.UnknownAuthorityError
 		name      x509.HostnameError
 		invalid   x509.CertificateInvalidError
-		record    tls.RecordHeaderError
 		dns       *net.DNSError
 	)
-	return errors.As(err, &authority) || errors.As(err, &name) || errors.As(err, &invalid) || errors.As(err, &record) ||
+	return errors.As(err, &authority) || errors.As(err, &name) || errors.As(err, &invalid) || errors.Is(err, http.ErrSchemeMismatch) ||
 		errors.As(err, &dns) && dns.IsNotFound
 }
 
