@@ -96,7 +96,7 @@ func chat(ctx context.Context, path string, f *chatFlags, o tui.Options) (err er
 	if err != nil {
 		return err
 	}
-	r, err := load(path, &f.model, log)
+	r, err := load(path, &f.model, log, nil)
 	if err != nil {
 		l.Close()
 		return err
@@ -111,7 +111,7 @@ func chat(ctx context.Context, path string, f *chatFlags, o tui.Options) (err er
 	}
 	// The key keeps other users of this machine from talking to the model behind this terminal.
 	key := rand.Text()
-	h, err := r.newServer(path, &serveFlags{apiKeys: []string{key}}, date, log)
+	h, err := r.newServer(path, &serveFlags{apiKeys: []string{key}}, date, nil, log)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func chat(ctx context.Context, path string, f *chatFlags, o tui.Options) (err er
 		stop()
 		err = errors.Join(err, <-served)
 	}()
-	o.BaseURL, o.APIKey, o.Model = "http://"+l.Addr().String(), key, r.names(path, nil)[0]
+	o.BaseURL, o.APIKey, o.Model = "http://"+l.Addr().String(), key, servedName(path, nil)
 	// A proxy of the environment must not see a loopback connection.
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil

@@ -27,7 +27,7 @@ const (
 func startServer(t *testing.T, path string) string {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	r, err := load(path, &modelFlags{device: "cpu", kvBytes: 512 << 20, maxModelLen: 8192}, log)
+	r, err := load(path, &modelFlags{device: "cpu", kvBytes: 512 << 20, maxModelLen: 8192}, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func startServer(t *testing.T, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := r.newServer(path, &serveFlags{names: []string{"tiny"}}, date, log)
+	s, err := r.newServer(path, &serveFlags{names: []string{"tiny"}}, date, nil, log)
 	if err != nil {
 		t.Fatal(err)
 	}

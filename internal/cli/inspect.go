@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -17,32 +16,43 @@ import (
 
 func newInspect(s Streams) *cobra.Command {
 	var (
-		asJSON  bool
-		gpu     string
-		context int
+		asJSON, verify, checksums bool
+		gpu                       string
+		context                   int
 	)
 	c := &cobra.Command{
 		Use:   "inspect MODEL",
 		Short: "Show what a checkpoint holds and whether it fits",
 		Long: `Inspect reads a checkpoint's headers: its layout, its shapes against its configuration, bytes by part and format,
-the KV cache a token takes, and whether it fits this machine or a named card, with the reasons.`,
+the KV cache a token takes, and whether it fits this machine or a named card, with the reasons. With --verify it reads every
+value too, and fails if one is such as no sound checkpoint has.`,
 		Example: "  hearth inspect ./gpt-oss-20b --gpu rtx3090\n  hearth inspect ./gpt-oss-20b --json | jq .parts",
 		Args:    exactly(1, "a model folder or file"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			r, err := inspect(args[0], gpu, context)
+			c, err := openModel(args[0])
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				e := json.NewEncoder(s.Out)
-				e.SetIndent("", "  ")
-				return e.Encode(r)
+			defer c.Close()
+			r, err := inspect(c, gpu, context)
+			if err != nil {
+				return err
 			}
-			r.print(s.Out)
+			if verify || checksums {
+				r.Verify = verifyValues(c, checksums, s.Err)
+			}
+			if err := r.write(s.Out, asJSON, c.Tensors()); err != nil {
+				return err
+			}
+			if r.Verify != nil && len(r.Verify.Findings) > 0 {
+				return errFindings
+			}
 			return nil
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&verify, "verify", false, "read every value and report NaN, absurd scales and transposed experts")
+	c.Flags().BoolVar(&checksums, "checksums", false, "with --verify, also print the SHA-256 of each tensor")
 	c.Flags().StringVar(&gpu, "gpu", "", "plan for a card, such as rtx3090, whether or not it is here")
 	c.Flags().IntVar(&context, "max-model-len", 0, "plan for a context of this many positions (default: the model's own)")
 	return c
@@ -60,6 +70,8 @@ type report struct {
 	Tokenizer string      `json:"tokenizer"`
 	Notes     []string    `json:"notes"`
 	Fits      []fit       `json:"fits"`
+
+	Verify *verifyReport `json:"verify,omitempty"`
 }
 
 type shapeReport struct {
@@ -104,23 +116,15 @@ type fit struct {
 	Reasons   []string `json:"reasons"`
 }
 
-func inspect(path, gpu string, context int) (*report, error) {
-	var chosen *card
-	if gpu != "" {
-		k, err := findCard(gpu)
-		if err != nil {
-			return nil, err
-		}
-		chosen = &k
-	}
+// openModel opens a checkpoint for commands that only look at it.
+func openModel(path string) (*checkpoint.Checkpoint, error) {
 	if err := modelExists(path); err != nil {
 		return nil, err
 	}
-	c, err := checkpoint.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
+	return checkpoint.Open(path)
+}
+
+func inspect(c *checkpoint.Checkpoint, gpu string, context int) (*report, error) {
 	k := c.Config()
 	if context < 0 || context > k.MaxPosition {
 		return nil, fmt.Errorf("--max-model-len %d: the model was made for 1 to %d positions", context, k.MaxPosition)
@@ -140,8 +144,12 @@ func inspect(path, gpu string, context int) (*report, error) {
 		return nil, err
 	}
 	r.Fits = append(r.Fits, fitsMachine(c, cpuDevice.Info(), context))
-	if chosen != nil {
-		r.Fits = append(r.Fits, r.fitsCard(chosen))
+	if gpu != "" {
+		chosen, err := findCard(gpu)
+		if err != nil {
+			return nil, err
+		}
+		r.Fits = append(r.Fits, r.fitsCard(&chosen))
 	}
 	return r, nil
 }

@@ -1,11 +1,26 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 
+	"hearth/internal/checkpoint"
 	"hearth/internal/model"
 )
+
+func (r *report) write(w io.Writer, asJSON bool, tensors []checkpoint.TensorInfo) error {
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	r.print(w)
+	if r.Verify != nil {
+		r.Verify.print(w, tensors)
+	}
+	return nil
+}
 
 // print writes the report as a person reads it.
 func (r *report) print(w io.Writer) {

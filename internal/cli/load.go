@@ -72,7 +72,7 @@ func (r *loaded) Close() error {
 }
 
 // load opens a checkpoint, plans its memory, loads it on a device and starts an engine.
-func load(path string, f *modelFlags, log *slog.Logger) (_ *loaded, err error) {
+func load(path string, f *modelFlags, log *slog.Logger, observer engine.Observer) (_ *loaded, err error) {
 	if err := modelExists(path); err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func load(path string, f *modelFlags, log *slog.Logger) (_ *loaded, err error) {
 	if r.model, err = model.Load(c, d, r.plan, nil); err != nil {
 		return nil, err
 	}
-	r.engine, err = engine.New(r.model, engine.Options{MaxQueue: f.maxQueue, PrefixCache: !f.noPrefixCache, Log: log})
+	r.engine, err = engine.New(r.model, engine.Options{MaxQueue: f.maxQueue, PrefixCache: !f.noPrefixCache, Log: log, Observer: observer})
 	return r, err
 }
 

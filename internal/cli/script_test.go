@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,10 +30,26 @@ func TestScripts(t *testing.T) {
 		}
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:  "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"spoil": spoil},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("MODELS", models)
 			return nil
 		},
 	})
+}
+
+// spoil FILE TENSOR overwrites the first value of a BF16 tensor with NaN.
+func spoil(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	n := binary.LittleEndian.Uint64(b)
+	var header map[string]struct {
+		Offsets [2]int `json:"data_offsets"`
+	}
+	ts.Check(json.Unmarshal(b[8:8+n], &header))
+	at := 8 + int(n) + header[args[1]].Offsets[0]
+	binary.LittleEndian.PutUint16(b[at:], 0x7fc0)
+	ts.Check(os.WriteFile(path, b, 0o644))
 }

@@ -77,12 +77,13 @@ func serve(ctx context.Context, s Streams, path string, f *serveFlags) error {
 	}
 	defer l.Close()
 	start := time.Now()
-	r, err := load(path, &f.model, log)
+	metrics := server.NewMetrics(servedName(path, f.names))
+	r, err := load(path, &f.model, log, metrics)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	h, err := r.newServer(path, f, date, log)
+	h, err := r.newServer(path, f, date, metrics, log)
 	if err != nil {
 		return err
 	}
@@ -124,7 +125,7 @@ func writePort(path string, port int) error {
 }
 
 // newServer wires a loaded model to the API.
-func (r *loaded) newServer(path string, f *serveFlags, date func() string, log *slog.Logger) (*server.Server, error) {
+func (r *loaded) newServer(path string, f *serveFlags, date func() string, m *server.Metrics, log *slog.Logger) (*server.Server, error) {
 	keys := f.apiKeys
 	if env := os.Getenv("HEARTH_API_KEY"); len(keys) == 0 && env != "" {
 		keys = []string{env}
@@ -135,20 +136,27 @@ func (r *loaded) newServer(path string, f *serveFlags, date func() string, log *
 		ModelID: names[0], Aliases: names[1:], MaxContext: r.plan.MaxContext, Vocab: r.checkpoint.Config().Vocab, EOS: r.eos(),
 		Prompt:  harmony.PromptOptions{Identity: harmony.DefaultIdentity, KnowledgeCutoff: harmony.DefaultKnowledgeCutoff},
 		Date:    date,
-		APIKeys: keys, CORS: f.cors, Version: Version, Log: log,
+		APIKeys: keys, CORS: f.cors, Version: Version, Metrics: m, Log: log,
 	})
 }
 
-// names are the model's name in the API and its aliases: the flag's, or the folder's name. The path itself and the
-// names under which other servers offer the published sizes are aliases in any case.
+// servedName is the model's name in the API: the flag's first, or the folder's name.
+func servedName(path string, flag []string) string {
+	if len(flag) > 0 {
+		return flag[0]
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	return filepath.Base(path)
+}
+
+// names are the model's name and its aliases. The path itself and the names under which other servers offer the
+// published sizes are aliases in any case.
 func (r *loaded) names(path string, flag []string) []string {
-	names := slices.Clone(flag)
-	if len(names) == 0 {
-		base := filepath.Base(filepath.Clean(path))
-		if abs, err := filepath.Abs(path); err == nil {
-			base = filepath.Base(abs)
-		}
-		names = append(names, base)
+	names := []string{servedName(path, flag)}
+	if len(flag) > 1 {
+		names = append(names, flag[1:]...)
 	}
 	names = append(names, path)
 	switch k := r.checkpoint.Config(); {
