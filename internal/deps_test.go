@@ -29,7 +29,7 @@ func rules() map[string]rule {
 		"model":      {[]string{"checkpoint", "device", "dtype"}, "the forward pass is written against the contract, never against one device"},
 		"engine":     {[]string{"kvcache", "model"}, "the scheduler sees ids and pages only"},
 		"harmony":    {[]string{"tokenizer"}, "conversations and ids"},
-		"server":     {[]string{"engine", "harmony", "model", "tokenizer"}, "HTTP reaches the model through the engine; of model only the aliases of batch types"},
+		"server":     {[]string{"engine", "harmony", "tokenizer"}, "HTTP reaches the model through the engine alone"},
 		"cli":        {[]string{"checkpoint", "convert", "cpu", "device", "dtype", "engine", "harmony", "hub", "model", "server", "tokenizer", "tui"}, "the only place that wires"},
 		"testmodel":  {nil, "tiny checkpoints for tests"},
 		"testhub":    {nil, "a hub with faults on demand, for tests"},
