@@ -45,7 +45,7 @@ message and the answer is plain text. With --url it talks to a server that runs 
 			if f.url != "" {
 				return exactly(0, "no model beside --url")(c, args)
 			}
-			return exactly(1, "a model folder or file, or --url")(c, args)
+			return exactly(1, "a model (a folder, a file or ORG/NAME), or --url")(c, args)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			o := f.options(s, c.Flags().Changed)
@@ -90,8 +90,12 @@ func (f *chatFlags) options(s Streams, changed func(string) bool) tui.Options {
 }
 
 // chat starts a server on a free port of this machine and talks to it, so that there is one way through the house.
-func chat(ctx context.Context, path string, f *chatFlags, o tui.Options) (err error) {
+func chat(ctx context.Context, arg string, f *chatFlags, o tui.Options) (err error) {
 	log := slog.New(slog.DiscardHandler)
+	path, name, err := resolveModel(ctx, o.Err, arg, &f.model.hub)
+	if err != nil {
+		return err
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -111,7 +115,7 @@ func chat(ctx context.Context, path string, f *chatFlags, o tui.Options) (err er
 	}
 	// The key keeps other users of this machine from talking to the model behind this terminal.
 	key := rand.Text()
-	h, err := r.newServer(path, &serveFlags{apiKeys: []string{key}}, date, nil, log)
+	h, err := r.newServer(name, &serveFlags{apiKeys: []string{key}}, date, nil, log)
 	if err != nil {
 		return err
 	}
@@ -122,7 +126,7 @@ func chat(ctx context.Context, path string, f *chatFlags, o tui.Options) (err er
 		stop()
 		err = errors.Join(err, <-served)
 	}()
-	o.BaseURL, o.APIKey, o.Model = "http://"+l.Addr().String(), key, servedName(path, nil)
+	o.BaseURL, o.APIKey, o.Model = "http://"+l.Addr().String(), key, servedName(name, nil)
 	// A proxy of the environment must not see a loopback connection.
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -18,7 +20,8 @@ func newInspect(s Streams) *cobra.Command {
 	var (
 		asJSON, verify, checksums bool
 		gpu                       string
-		context                   int
+		files                     hubFlags
+		length                    int
 	)
 	c := &cobra.Command{
 		Use:   "inspect MODEL",
@@ -27,14 +30,14 @@ func newInspect(s Streams) *cobra.Command {
 the KV cache a token takes, and whether it fits this machine or a named card, with the reasons. With --verify it reads every
 value too, and fails if one is such as no sound checkpoint has.`,
 		Example: "  hearth inspect ./gpt-oss-20b --gpu rtx3090\n  hearth inspect ./gpt-oss-20b --json | jq .parts",
-		Args:    exactly(1, "a model folder or file"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := openModel(args[0])
+		Args:    exactly(1, "a model: a folder, a file or ORG/NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := openModel(cmd.Context(), s.Err, args[0], &files)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			r, err := inspect(c, gpu, context)
+			r, err := inspect(c, gpu, length)
 			if err != nil {
 				return err
 			}
@@ -54,7 +57,8 @@ value too, and fails if one is such as no sound checkpoint has.`,
 	c.Flags().BoolVar(&verify, "verify", false, "read every value and report NaN, absurd scales and transposed experts")
 	c.Flags().BoolVar(&checksums, "checksums", false, "with --verify, also print the SHA-256 of each tensor")
 	c.Flags().StringVar(&gpu, "gpu", "", "plan for a card, such as rtx3090, whether or not it is here")
-	c.Flags().IntVar(&context, "max-model-len", 0, "plan for a context of this many positions (default: the model's own)")
+	c.Flags().IntVar(&length, "max-model-len", 0, "plan for a context of this many positions (default: the model's own)")
+	files.add(c.Flags())
 	return c
 }
 
@@ -117,8 +121,9 @@ type fit struct {
 }
 
 // openModel opens a checkpoint for commands that only look at it.
-func openModel(path string) (*checkpoint.Checkpoint, error) {
-	if err := modelExists(path); err != nil {
+func openModel(ctx context.Context, w io.Writer, arg string, files *hubFlags) (*checkpoint.Checkpoint, error) {
+	path, _, err := resolveModel(ctx, w, arg, files)
+	if err != nil {
 		return nil, err
 	}
 	return checkpoint.Open(path)

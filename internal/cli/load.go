@@ -34,6 +34,7 @@ type modelFlags struct {
 	tokenizer     string
 	noPrefixCache bool
 	maxQueue      int
+	hub           hubFlags
 }
 
 func (f *modelFlags) add(fs *pflag.FlagSet) {
@@ -47,6 +48,7 @@ func (f *modelFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, or a folder that holds one (default: the model's own)")
 	fs.BoolVar(&f.noPrefixCache, "no-enable-prefix-caching", false, "compute every prompt from its first token")
 	fs.IntVar(&f.maxQueue, "max-queue", 0, "requests that may wait before new ones get 429 (default 1024)")
+	f.hub.add(fs)
 }
 
 // loaded is a model that answers: everything serve and chat need.
@@ -114,7 +116,7 @@ func modelExists(path string) error {
 		return err
 	}
 	if parts := strings.Split(path, "/"); len(parts) == 2 && parts[0] != "." && parts[0] != ".." && parts[0] != "" {
-		return fmt.Errorf("%s: no such folder here; if it is a Hugging Face repository, download it first and name its folder", path)
+		return fmt.Errorf("%s: no such folder here; if it is a Hugging Face repository, download it with 'hearth pull %s' and name the folder that this prints", path, path)
 	}
 	return fmt.Errorf("%s: no such file or folder: name a folder with *.safetensors files", path)
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"hearth/internal/testhub"
 	"hearth/internal/testmodel"
 )
 
@@ -21,7 +23,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs the commands as a user types them. $MODELS holds tiny checkpoints.
+// TestScripts runs the commands as a user types them. $MODELS holds tiny checkpoints, $HF_ENDPOINT is a hub with some
+// of them, $HF_HOME an empty folder for what is fetched from it.
 func TestScripts(t *testing.T) {
 	models := t.TempDir()
 	for _, name := range []string{"hf-mxfp4", "openai-original", "unsloth-nf4-dq", "hf-bf16"} {
@@ -29,14 +32,40 @@ func TestScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	h := tinyHub(t)
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"spoil": spoil},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("MODELS", models)
+			e.Setenv("HF_ENDPOINT", h.URL())
+			e.Setenv("HF_HOME", filepath.Join(e.WorkDir, "hf"))
 			return nil
 		},
 	})
+}
+
+// tinyHub offers acme/tiny, with its model at the root and in original/, and acme/tiny-GGUF with two files.
+func tinyHub(t *testing.T) *testhub.Hub {
+	files := map[string][]byte{"README.md": []byte("# tiny"), "metal/model.bin": []byte("GPT-OSS v1.0")}
+	for prefix, layout := range map[string]string{"": "hf-mxfp4", "original/": "openai-original"} {
+		dir := os.DirFS(testmodel.Dir(t, "tiny-a/"+layout))
+		names, err := fs.Glob(dir, "*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if files[prefix+name], err = fs.ReadFile(dir, name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	h := testhub.New()
+	h.Commit("acme/tiny", "main", files)
+	h.Commit("acme/tiny-GGUF", "main", map[string][]byte{"tiny-Q4.gguf": []byte("GGUF four"), "tiny-Q8.gguf": []byte("GGUF eight")})
+	h.Start()
+	t.Cleanup(h.Close)
+	return h
 }
 
 // spoil FILE TENSOR overwrites the first value of a BF16 tensor with NaN.

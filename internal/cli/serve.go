@@ -40,9 +40,10 @@ func newServe(s Streams) *cobra.Command {
 		Long: `Serve loads a checkpoint and answers OpenAI's API: chat completions, completions, models, tokenize.
 Flags have vLLM's names where vLLM has them.`,
 		Example: `  hearth serve ./gpt-oss-20b
+  hearth serve openai/gpt-oss-20b --max-model-len 32768
   hearth serve ./gpt-oss-20b --host 0.0.0.0 --port 8080 --api-key secret --max-model-len 32768
   curl http://127.0.0.1:8000/v1/chat/completions -d '{"messages":[{"role":"user","content":"Hello"}]}'`,
-		Args: exactly(1, "a model folder or file"),
+		Args: exactly(1, "a model: a folder, a file or ORG/NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return serve(c.Context(), s, args[0], &f)
 		},
@@ -60,7 +61,7 @@ Flags have vLLM's names where vLLM has them.`,
 	return c
 }
 
-func serve(ctx context.Context, s Streams, path string, f *serveFlags) error {
+func serve(ctx context.Context, s Streams, arg string, f *serveFlags) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return fmt.Errorf("--log-level %q: want debug, info, warn or error", f.logLevel)
@@ -76,14 +77,18 @@ func serve(ctx context.Context, s Streams, path string, f *serveFlags) error {
 		return err
 	}
 	defer l.Close()
+	path, name, err := resolveModel(ctx, s.Err, arg, &f.model.hub)
+	if err != nil {
+		return err
+	}
 	start := time.Now()
-	metrics := server.NewMetrics(servedName(path, f.names))
+	metrics := server.NewMetrics(servedName(name, f.names))
 	r, err := load(path, &f.model, log, metrics)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	h, err := r.newServer(path, f, date, metrics, log)
+	h, err := r.newServer(name, f, date, metrics, log)
 	if err != nil {
 		return err
 	}
