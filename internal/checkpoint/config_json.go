@@ -66,6 +66,9 @@ func (c *modelConfig) parseGeneration(b []byte) error {
 	if bos := f.id("bos_token_id", c.Vocab); bos >= 0 {
 		c.BOS = bos
 	}
+	if n := f.pastNote("generation_config.json", c.Vocab); n != "" {
+		c.notes = append(c.notes, n)
+	}
 	return f.err
 }
 
@@ -116,6 +119,9 @@ func parseConfig(b []byte) (*modelConfig, error) {
 	}
 	if len(f.took) > 0 {
 		c.notes = append(c.notes, "config.json does not say, so GPT-OSS's own value is used: "+strings.Join(f.took, ", "))
+	}
+	if n := f.pastNote("config.json", c.Vocab); n != "" {
+		c.notes = append(c.notes, n)
 	}
 	return c, nil
 }

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // fields reads the members of a JSON object. The first failure is kept in err and names the field; later calls return
@@ -11,6 +12,7 @@ type fields struct {
 	m     map[string]json.RawMessage
 	under string   // name of the enclosing field and a dot, for messages
 	took  []string // defaults that were taken, as "name value"
+	past  []string // token ids past the vocabulary, as "name id"
 	err   error
 }
 
@@ -127,7 +129,8 @@ func (f *fields) join(sub *fields) {
 	}
 }
 
-// ids reads token ids: one number, a list, or nothing. Each must be below the limit.
+// ids reads token ids: one number, a list, or nothing. Those past the vocabulary, which no model can write, are left out
+// and remembered: a model that was cut down often keeps the configuration of the whole.
 func (f *fields) ids(name string, limit int) []int32 {
 	if f.err != nil || !f.has(name) {
 		return nil
@@ -139,22 +142,37 @@ func (f *fields) ids(name string, limit int) []int32 {
 		list = make([]int32, 1)
 		f.decode(name, &list[0])
 	}
+	var known []int32
 	for _, id := range list {
-		if id < 0 || int(id) >= limit {
-			f.fail(name, "token %d is not in the vocabulary of %d", id, limit)
+		switch {
+		case id < 0:
+			f.fail(name, "token %d is negative", id)
+		case int(id) >= limit:
+			f.past = append(f.past, fmt.Sprintf("%s%s %d", f.under, name, id))
+		default:
+			known = append(known, id)
 		}
 	}
-	return list
+	return known
 }
 
-// id reads one token id; -1 if it is not there or negative.
+// pastNote tells of ids past the vocabulary, "" if there were none.
+func (f *fields) pastNote(file string, vocab int) string {
+	if len(f.past) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s names tokens past the vocabulary of %d, which are ignored: %s", file, vocab, strings.Join(f.past, ", "))
+}
+
+// id reads one token id; -1 if it is not there, negative or past the vocabulary.
 func (f *fields) id(name string, limit int) int32 {
 	if f.err != nil || !f.has(name) {
 		return -1
 	}
 	var id int32
 	if f.decode(name, &id) && int(id) >= limit {
-		f.fail(name, "token %d is not in the vocabulary of %d", id, limit)
+		f.past = append(f.past, fmt.Sprintf("%s%s %d", f.under, name, id))
+		return -1
 	}
 	return max(id, -1)
 }

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package checkpoint
+
+func adviseWillNeed([]byte) {}
+
+func adviseDone([]byte) {}
