@@ -68,43 +68,31 @@ func (j *attendJob) do(w *worker, item int) {
 	}
 	n := end - begin
 	scores := w.scores[:group*n]
-	j.scores(scores, t, g, begin, end)
+	j.scores(w.k, scores, t, g, begin, end)
+	scale := float32(1 / math.Sqrt(float64(sp.HeadDim)))
 	for h := range group {
-		head := g*group + h
-		softmaxSink(scores[h*n:(h+1)*n], s.layers[j.layer].Sinks[head])
+		w.k.softmax(scores[h*n:(h+1)*n], scale, s.layers[j.layer].Sinks[g*group+h])
 	}
-	j.mix(scores, t, g, begin, end)
+	j.mix(w.k, scores, t, g, begin, end)
 }
 
-// scores fills [group, end-begin] with q·k/sqrt(HeadDim), page by page.
-func (j *attendJob) scores(scores []float32, t, g, begin, end int) {
+// scores fills [group, end-begin] with q·k, page by page.
+func (j *attendJob) scores(kern *kernels, scores []float32, t, g, begin, end int) {
 	s := j.s
 	sp := &s.spec
 	d, group, n := sp.HeadDim, sp.Heads/sp.KVHeads, end-begin
-	scale := float32(1 / math.Sqrt(float64(d)))
 	q := s.q[(t*sp.Heads+g*group)*d:]
 	for p := begin; p < end; {
 		page, offset := s.slot(j.layer, t, p)
 		run := min(s.lim.PageSize-offset, end-p)
 		k := s.keys[j.layer][((page*sp.KVHeads+g)*s.lim.PageSize+offset)*d:]
-		for i := range run {
-			ki := k[i*d : (i+1)*d]
-			at := p + i - begin
-			h := 0
-			for ; h+4 <= group; h += 4 {
-				a, b, c, e := dot4(ki, q[h*d:(h+1)*d], q[(h+1)*d:(h+2)*d], q[(h+2)*d:(h+3)*d], q[(h+3)*d:(h+4)*d])
-				scores[h*n+at], scores[(h+1)*n+at], scores[(h+2)*n+at], scores[(h+3)*n+at] = a*scale, b*scale, c*scale, e*scale
-			}
-			for ; h < group; h++ {
-				scores[h*n+at] = dot(ki, q[h*d:(h+1)*d]) * scale
-			}
-		}
+		kern.scores(scores[p-begin:], n, q, group, k, run, d)
 		p += run
 	}
 }
 
 // mix writes the weighted sums of the values, [group, HeadDim].
-func (j *attendJob) mix(scores []float32, t, g, begin, end int) {
+func (j *attendJob) mix(kern *kernels, scores []float32, t, g, begin, end int) {
 	s := j.s
 	sp := &s.spec
 	d, group, n := sp.HeadDim, sp.Heads/sp.KVHeads, end-begin
@@ -115,7 +103,7 @@ func (j *attendJob) mix(scores []float32, t, g, begin, end int) {
 		run := min(s.lim.PageSize-offset, end-p)
 		v := s.values[j.layer][((page*sp.KVHeads+g)*s.lim.PageSize+offset)*d:]
 		for h := range group {
-			addWeighted(a[h*d:(h+1)*d], v, scores[h*n+p-begin:h*n+p-begin+run])
+			kern.mix(a[h*d:(h+1)*d], v, scores[h*n+p-begin:h*n+p-begin+run])
 		}
 		p += run
 	}

@@ -1,29 +1,34 @@
 // Package cpu runs the model on the processor, in float32, reading weights in place from their checkpoint in their own
-// format. It is the portable reference, the oracle that every faster variant and every other device is tested
-// against: one output value is always computed by the same operations in the same order, whatever else is in the
-// batch, however prompts are cut into chunks and however many threads run. It never copies a checkpoint's weights and
-// never rounds activations, keys or values below float32.
+// format. Its portable level is the oracle that every faster level and every other device is tested against; levels of
+// assembly replace the hot loops (kernels.go). In each level one output value is always computed by the same operations
+// in the same order, whatever else is in the batch, however prompts are cut into chunks and however many threads run;
+// between levels sums differ in their last bits. It never copies a checkpoint's weights and never rounds activations,
+// keys or values below float32.
 package cpu
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 
 	"hearth/internal/device"
 	"hearth/internal/dtype"
 )
 
-// Options configure the device; the zero value uses every core.
+// Options configure the device; the zero value uses every core and the best level of kernels.
 type Options struct {
-	Threads int // 0: GOMAXPROCS
+	Threads int    // 0: GOMAXPROCS
+	Level   string // "portable", "avx2"; "": what HEARTH_CPU names, or the best that works here
 }
 
 // Device is the machine's processor.
 type Device struct {
 	threads int
+	level   level
+	note    string // why a better level is not used
 }
 
-// New returns the processor as a device.
+// New returns the processor as a device. It fails where a level is asked for that is unknown or does not work here.
 func New(o Options) (*Device, error) {
 	if o.Threads < 0 {
 		return nil, fmt.Errorf("threads is %d: want 1 or more, or 0 for every core", o.Threads)
@@ -31,16 +36,28 @@ func New(o Options) (*Device, error) {
 	if o.Threads == 0 {
 		o.Threads = runtime.GOMAXPROCS(0)
 	}
-	return &Device{threads: o.Threads}, nil
+	from := "level"
+	if o.Level == "" {
+		o.Level, from = os.Getenv("HEARTH_CPU"), "HEARTH_CPU"
+	}
+	l, note, err := pickLevel(o.Level, levels())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", from, err)
+	}
+	return &Device{threads: o.Threads, level: l, note: note}, nil
 }
 
 // Info describes the processor and the machine's memory.
 func (d *Device) Info() device.Info {
 	total, free := systemMemory()
+	detail := fmt.Sprintf("%d threads, %s, %s", d.threads, d.level.title, runtime.GOARCH)
+	if d.note != "" {
+		detail += " (" + d.note + ")"
+	}
 	return device.Info{
 		Name:     "cpu",
 		Kind:     "cpu",
-		Detail:   fmt.Sprintf("%d threads, portable Go, %s", d.threads, runtime.GOARCH),
+		Detail:   detail,
 		Memory:   total,
 		Free:     free,
 		KVFormat: dtype.F32,
@@ -52,7 +69,7 @@ func (d *Device) NewSession(spec device.Spec, lim device.Limits) (device.Session
 	if err := checkSpec(&spec, &lim); err != nil {
 		return nil, err
 	}
-	return newSession(spec, lim, d.threads), nil
+	return newSession(spec, lim, d.threads, &d.level.kernels), nil
 }
 
 func checkSpec(s *device.Spec, l *device.Limits) error {

@@ -90,8 +90,7 @@ func (j *linearJob) do(w *worker, item int) {
 	rows := seg.weight.Rows
 	first := item * tileRows
 	r := min(tileRows, rows-first)
-	seg.weight.DecodeRows(w.tile[:r*j.cols], first, r)
-	w.mulTile(j.x, nil, j.n, j.cols, r)
+	w.product(seg.weight, first, r, j.x, nil, j.n)
 	for i := range j.n {
 		dst, y := seg.y[i*rows+first:i*rows+first+r], w.y[i*tileRows:i*tileRows+r]
 		if seg.bias != nil {

@@ -7,8 +7,14 @@ const tileRows = 16
 // tokenBlock is how many batch rows pass over a tile before the next four weight rows are taken up.
 const tokenBlock = 8
 
-// mulTile multiplies batch rows by the r decoded rows in w.tile: w.y[i*tileRows+j] = x[rows[i]] · tile[j]. x is
-// [*, cols] row-major; rows nil stands for 0..n-1.
+// A product of many rows is taken in panels by vector kernels: four rows of panelCols decoded weights stay in the
+// first-level cache while panelRows rows of activations pass.
+const (
+	panelCols = 512
+	panelRows = 48
+)
+
+// mulTile is the portable kernels.mul.
 func (w *worker) mulTile(x []float32, rows []int32, n, cols, r int) {
 	for i0 := 0; i0 < n; i0 += tokenBlock {
 		i1 := min(i0+tokenBlock, n)

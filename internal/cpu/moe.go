@@ -104,14 +104,11 @@ func (j *gateUpJob) do(w *worker, item int) {
 	r := min(tileRows, 2*sp.Intermediate-first)
 	x := &s.layers[j.layer].GateUp
 	tokens, slots := s.groups.rows(e)
-	x.Weight.DecodeRows(w.tile[:r*sp.Hidden], int(e), first, r)
-	w.mulTile(s.t, tokens, len(tokens), sp.Hidden, r)
-	bias := x.Bias[int(e)*2*sp.Intermediate+first:]
+	w.productStack(&x.Weight, int(e), first, r, s.t, tokens, len(tokens))
+	bias := x.Bias[int(e)*2*sp.Intermediate+first:][:r]
 	for i, slot := range slots {
-		h, y := s.h[int(slot)*sp.Intermediate+first/2:], w.y[i*tileRows:]
-		for q := 0; q < r; q += 2 {
-			h[q/2] = swiglu(y[q]+bias[q], y[q+1]+bias[q+1], sp.SwigluAlpha, sp.SwigluLimit)
-		}
+		h := s.h[int(slot)*sp.Intermediate+first/2:][:r/2]
+		w.k.swiglu(h, w.y[i*tileRows:], bias, sp.SwigluAlpha, sp.SwigluLimit)
 	}
 }
 
@@ -137,8 +134,7 @@ func (j *downJob) do(w *worker, item int) {
 	d := &s.layers[j.layer].Down
 	for _, e := range s.groups.active {
 		tokens, slots := s.groups.rows(e)
-		d.Weight.DecodeRows(w.tile[:r*sp.Intermediate], int(e), first, r)
-		w.mulTile(s.h, slots, len(slots), sp.Intermediate, r)
+		w.productStack(&d.Weight, int(e), first, r, s.h, slots, len(slots))
 		bias := d.Bias[int(e)*sp.Hidden+first:]
 		for i, slot := range slots {
 			weight := s.weight[slot]

@@ -15,7 +15,7 @@ func (j *sampleJob) do(w *worker, i int) {
 	row, out := &s.batch.Logits[i], &s.out[i]
 	logits := s.logits[i*s.spec.Vocab : (i+1)*s.spec.Vocab]
 	*out = device.Output{Token: -1, Top: out.Top[:0]}
-	norm, err := logSumExp(logits)
+	norm, err := w.k.logSumExp(w.draw.logits, logits)
 	if err != nil {
 		out.Err = fmt.Errorf("token %d of the batch: %w", row.Row, err)
 		return

@@ -59,7 +59,7 @@ type jobs struct {
 	sample sampleJob
 }
 
-func newSession(spec device.Spec, lim device.Limits, threads int) *session {
+func newSession(spec device.Spec, lim device.Limits, threads int, k *kernels) *session {
 	s := &session{spec: spec, lim: lim, layers: make([]device.Layer, spec.Layers), loaded: make([]bool, spec.Layers)}
 	T, qw, kw := lim.MaxTokens, spec.Heads*spec.HeadDim, spec.KVHeads*spec.HeadDim
 
@@ -96,8 +96,11 @@ func newSession(spec device.Spec, lim device.Limits, threads int) *session {
 	workers := make([]*worker, threads)
 	for i := range workers {
 		workers[i] = &worker{
+			k:      k,
 			tile:   make([]float32, tileRows*widest),
 			y:      make([]float32, max(T, lim.MaxLogits)*tileRows),
+			sums:   make([]float32, panelRows*tileRows*8),
+			scales: make([]float32, tileRows*widest/32),
 			scores: make([]float32, spec.Heads/spec.KVHeads*context),
 			draw:   newDrawScratch(spec.Vocab),
 		}

@@ -33,28 +33,46 @@ func (r random) plane(rows, cols int) dtype.Plane {
 	return dtype.Plane{Format: dtype.F32, Rows: rows, Cols: cols, Data: data}
 }
 
-func (r random) linear(rows, cols int) device.Linear {
-	return device.Linear{Weight: r.plane(rows, cols), Bias: r.floats(rows)}
+// A shape is a small model's sizes and how its matrices are stored.
+type shape struct {
+	spec    device.Spec
+	dense   func(r random, rows, cols int) dtype.Plane
+	experts func(r random, rows, cols int) dtype.Plane
 }
 
-func (r random) experts(n, rows, cols int) device.Experts {
-	x := device.Experts{Bias: r.floats(n * rows)}
-	for range n {
-		x.Weight.Even = append(x.Weight.Even, r.plane(rows, cols))
-	}
-	return x
-}
-
-// tiny is a model of odd sizes: no width is a multiple of the tile, the window of the page, or the group of four.
-func tiny(t testing.TB, threads int) (device.Session, device.Spec, device.Limits) {
-	t.Helper()
-	sp := device.Spec{
+// tinyShape has odd sizes: no width is a multiple of the tile, the window of the page, or the group of four.
+func tinyShape() shape {
+	return shape{device.Spec{
 		Layers: 3, Hidden: 50, Intermediate: 23, Heads: 6, KVHeads: 2, HeadDim: 10, Experts: 7, TopK: 3, Vocab: 101,
 		Eps: 1e-5, SwigluAlpha: 1.702, SwigluLimit: 7, Windows: []int{5, 0, 5},
 		InvFreq: []float32{1, 0.3, 0.1, 0.03, 0.01}, RopeScale: 1.3,
+	}, random.plane, random.plane}
+}
+
+// blockShape has the sizes that vector kernels are made for, MXFP4 experts and BF16 elsewhere, as the official model.
+func blockShape() shape {
+	stored := func(f dtype.Format) func(random, int, int) dtype.Plane {
+		return func(r random, rows, cols int) dtype.Plane {
+			c := checker{r: r.Rand}
+			return c.plane(f, rows, cols, 0)
+		}
 	}
+	sp := tinyShape().spec
+	sp.Hidden, sp.Intermediate, sp.HeadDim, sp.InvFreq = 64, 96, 64, make([]float32, 32)
+	return shape{sp, stored(dtype.BF16), stored(dtype.MXFP4)}
+}
+
+// tiny is a session of the tinyShape at the level that a user gets.
+func tiny(t testing.TB, threads int) (device.Session, device.Spec, device.Limits) {
+	t.Helper()
+	return tinyShape().open(t, threads, "")
+}
+
+func (m shape) open(t testing.TB, threads int, level string) (device.Session, device.Spec, device.Limits) {
+	t.Helper()
+	sp := m.spec
 	lim := device.Limits{MaxTokens: 64, MaxSeqs: 8, MaxLogits: 64, PageSize: 4, FullPages: 40, WindowPages: 40}
-	d, err := New(Options{Threads: threads})
+	d, err := New(Options{Threads: threads, Level: level})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,22 +82,32 @@ func tiny(t testing.TB, threads int) (device.Session, device.Spec, device.Limits
 	}
 	t.Cleanup(func() { s.Close() })
 	r := newRand(3)
-	if err := s.LoadEmbedding(r.plane(sp.Vocab, sp.Hidden)); err != nil {
+	linear := func(rows, cols int) device.Linear {
+		return device.Linear{Weight: m.dense(r, rows, cols), Bias: r.floats(rows)}
+	}
+	experts := func(rows, cols int) device.Experts {
+		x := device.Experts{Bias: r.floats(sp.Experts * rows)}
+		for range sp.Experts {
+			x.Weight.Even = append(x.Weight.Even, m.experts(r, rows, cols))
+		}
+		return x
+	}
+	if err := s.LoadEmbedding(m.dense(r, sp.Vocab, sp.Hidden)); err != nil {
 		t.Fatal(err)
 	}
 	qw, kw := sp.Heads*sp.HeadDim, sp.KVHeads*sp.HeadDim
 	for l := range sp.Layers {
 		w := &device.Layer{
 			AttnNorm: r.floats(sp.Hidden), MLPNorm: r.floats(sp.Hidden), Sinks: r.floats(sp.Heads),
-			Q: r.linear(qw, sp.Hidden), K: r.linear(kw, sp.Hidden), V: r.linear(kw, sp.Hidden), O: r.linear(sp.Hidden, qw),
-			Router: r.linear(sp.Experts, sp.Hidden),
-			GateUp: r.experts(sp.Experts, 2*sp.Intermediate, sp.Hidden), Down: r.experts(sp.Experts, sp.Hidden, sp.Intermediate),
+			Q: linear(qw, sp.Hidden), K: linear(kw, sp.Hidden), V: linear(kw, sp.Hidden), O: linear(sp.Hidden, qw),
+			Router: linear(sp.Experts, sp.Hidden),
+			GateUp: experts(2*sp.Intermediate, sp.Hidden), Down: experts(sp.Hidden, sp.Intermediate),
 		}
 		if err := s.LoadLayer(l, w); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.LoadHead(r.floats(sp.Hidden), r.plane(sp.Vocab, sp.Hidden)); err != nil {
+	if err := s.LoadHead(r.floats(sp.Hidden), m.dense(r, sp.Vocab, sp.Hidden)); err != nil {
 		t.Fatal(err)
 	}
 	return s, sp, lim
@@ -153,7 +181,8 @@ func run(t testing.TB, s device.Session, sp device.Spec, prompts [][]int32, chun
 	}
 }
 
-// The oracle's promise: results do not depend on chunks, on neighbours in the batch, or on threads, to the last bit.
+// The promise of every level: results do not depend on chunks, on neighbours in the batch, or on threads, to the last
+// bit.
 func TestResultsDoNotDependOnBatching(t *testing.T) {
 	r := newRand(9)
 	var prompts [][]int32
@@ -164,22 +193,26 @@ func TestResultsDoNotDependOnBatching(t *testing.T) {
 		}
 		prompts = append(prompts, p)
 	}
-	s, sp, _ := tiny(t, 1)
-	want := make([][]float32, len(prompts))
-	for i := range prompts {
-		want[i] = run(t, s, sp, prompts[i:i+1], 1)[0]
-	}
-	for _, threads := range []int{1, 2, 5} {
-		s, sp, _ := tiny(t, threads)
-		for _, chunk := range []int{1, 3, 4, 16} {
-			got := run(t, s, sp, prompts, chunk)
-			for i := range want {
-				if !slices.Equal(got[i], want[i]) {
-					t.Errorf("threads %d chunk %d prompt %d: %v, alone one by one %v", threads, chunk, i, got[i], want[i])
+	eachLevel(t, func(t *testing.T, l *level) {
+		for name, m := range map[string]shape{"tiny": tinyShape(), "blocks": blockShape()} {
+			s, sp, _ := m.open(t, 1, l.name)
+			want := make([][]float32, len(prompts))
+			for i := range prompts {
+				want[i] = run(t, s, sp, prompts[i:i+1], 1)[0]
+			}
+			for _, threads := range []int{1, 2, 5} {
+				s, sp, _ := m.open(t, threads, l.name)
+				for _, chunk := range []int{1, 3, 4, 16} {
+					got := run(t, s, sp, prompts, chunk)
+					for i := range want {
+						if !slices.Equal(got[i], want[i]) {
+							t.Errorf("%s threads %d chunk %d prompt %d: %v, alone one by one %v", name, threads, chunk, i, got[i], want[i])
+						}
+					}
 				}
 			}
 		}
-	}
+	})
 }
 
 // Window pages that no query can reach are released by the engine and come as -1; they must not be read.
@@ -210,16 +243,20 @@ func TestReleasedWindowPagesAreNotRead(t *testing.T) {
 }
 
 func TestStepAllocatesNothing(t *testing.T) {
-	s, sp, _ := tiny(t, 2)
 	b := &device.Batch{
 		Tokens: []int32{5, 6, 7}, Positions: []int32{3, 0, 1},
 		Seqs:   []device.Seq{{Count: 1, Full: pages(0, 4), Window: pages(0, 4)}, {First: 1, Count: 2, Full: pages(1, 4), Window: pages(1, 4)}},
 		Logits: []device.LogitRow{{Row: 0, Target: -1, Sample: &device.Sampling{Temperature: 1, TopP: 0.9, TopK: 20, Presence: 1, Output: []int32{1, 2}}}, {Row: 2, Target: 4, Top: 5}},
 	}
 	out := make([]device.Output, 2)
-	if n := testing.AllocsPerRun(20, func() { step(t, s, sp, b, out) }); n != 0 {
-		t.Errorf("a step allocates %v times", n)
-	}
+	eachLevel(t, func(t *testing.T, l *level) {
+		for name, m := range map[string]shape{"tiny": tinyShape(), "blocks": blockShape()} {
+			s, sp, _ := m.open(t, 2, l.name)
+			if n := testing.AllocsPerRun(20, func() { step(t, s, sp, b, out) }); n != 0 {
+				t.Errorf("a step of %s allocates %v times", name, n)
+			}
+		}
+	})
 }
 
 func TestBrokenWeightsAreAnError(t *testing.T) {

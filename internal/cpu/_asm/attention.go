@@ -1,0 +1,210 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+func attentionKernels() {
+	mixKernel()
+	scaleMaxKernel()
+	expSumKernel()
+	scaleKernel()
+	mostKernel()
+}
+
+// mixKernel: eight registers are the 64 sums of a slice of the head; rows of values follow one another, so a sum does
+// not depend on where pages end.
+func mixKernel() {
+	TEXT("mix64", NOSPLIT, "func(a *float32, v *float32, stride int, weights *float32, n int)")
+	Doc("mix64 adds weights[i] times 64 values of row i of v, stride bytes apart, to a. n is at least 1.")
+	Pragma("noescape")
+	a, v, stride := Load(Param("a"), GP64()), Load(Param("v"), GP64()), Load(Param("stride"), GP64())
+	weights, n := Load(Param("weights"), GP64()), Load(Param("n"), GP64())
+	var acc [8]VecVirtual
+	for i := range acc {
+		acc[i] = YMM()
+		VMOVUPS(Mem{Base: a, Disp: 32 * i}, acc[i])
+	}
+	Label("row")
+	w := YMM()
+	VBROADCASTSS(Mem{Base: weights}, w)
+	for i := range acc {
+		VFMADD231PS(Mem{Base: v, Disp: 32 * i}, w, acc[i])
+	}
+	ADDQ(stride, v)
+	ADDQ(Imm(4), weights)
+	DECQ(n)
+	JNZ(LabelRef("row"))
+	for i := range acc {
+		VMOVUPS(acc[i], Mem{Base: a, Disp: 32 * i})
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// eights runs body for every eight elements, then tail for the rest under a mask. Registers in advance move on.
+func eights(n Register, body func(), tail func(mask VecVirtual), advance ...Register) {
+	SUBQ(Imm(8), n)
+	JL(LabelRef("tail"))
+	Label("eight")
+	body()
+	for _, p := range advance {
+		ADDQ(Imm(32), p)
+	}
+	SUBQ(Imm(8), n)
+	JGE(LabelRef("eight"))
+	Label("tail")
+	ADDQ(Imm(8), n)
+	JZ(LabelRef("done"))
+	tail(tailMask(n))
+	Label("done")
+}
+
+func broadcast(param string) VecVirtual {
+	v := YMM()
+	m, err := Param(param).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	VBROADCASTSS(m.Addr, v)
+	return v
+}
+
+func scaleMaxKernel() {
+	TEXT("scaleMax", NOSPLIT, "func(v *float32, n int, scale float32, least float32) float32")
+	Doc("scaleMax multiplies n values by scale and returns the largest of them and least.")
+	Pragma("noescape")
+	v, n := Load(Param("v"), GP64()), Load(Param("n"), GP64())
+	scale, most := broadcast("scale"), broadcast("least")
+	eights(n, func() {
+		t := YMM()
+		VMULPS(Mem{Base: v}, scale, t)
+		VMOVUPS(t, Mem{Base: v})
+		VMAXPS(most, t, most)
+	}, func(mask VecVirtual) {
+		t := YMM()
+		VMASKMOVPS(Mem{Base: v}, mask, t)
+		VMULPS(scale, t, t)
+		VMASKMOVPS(t, mask, Mem{Base: v})
+		VBLENDVPS(mask, t, most, t)
+		VMAXPS(most, t, most)
+	}, v)
+	m := maxLane(most)
+	VZEROUPPER()
+	Store(m, ReturnIndex(0))
+	RET()
+}
+
+func expSumKernel() {
+	TEXT("expSum", NOSPLIT, "func(dst *float32, src *float32, n int, most float32) float64")
+	Doc("expSum writes exp(src[i]-most) and returns their sum. An exponential below 2^-126 counts as 2^-126.")
+	Pragma("noescape")
+	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("n"), GP64())
+	most := broadcast("most")
+	sum := []VecVirtual{YMM(), YMM()}
+	VXORPD(sum[0], sum[0], sum[0])
+	VXORPD(sum[1], sum[1], sum[1])
+	add := func(e VecVirtual) {
+		d, t := YMM(), XMM()
+		VCVTPS2PD(e.AsX(), d)
+		VADDPD(d, sum[0], sum[0])
+		VEXTRACTF128(Imm(1), e, t)
+		VCVTPS2PD(t, d)
+		VADDPD(d, sum[1], sum[1])
+	}
+	eights(n, func() {
+		t := YMM()
+		VMOVUPS(Mem{Base: src}, t)
+		VSUBPS(most, t, t)
+		exp(t)
+		VMOVUPS(t, Mem{Base: dst})
+		add(t)
+	}, func(mask VecVirtual) {
+		t := YMM()
+		VMASKMOVPS(Mem{Base: src}, mask, t)
+		VSUBPS(most, t, t)
+		exp(t)
+		VMASKMOVPS(t, mask, Mem{Base: dst})
+		VANDPS(mask, t, t)
+		add(t)
+	}, dst, src)
+	VADDPD(sum[1], sum[0], sum[0])
+	t, s := XMM(), sum[0].AsX()
+	VEXTRACTF128(Imm(1), sum[0], t)
+	VADDPD(t, s, s)
+	VPERMILPD(Imm(1), s, t)
+	VADDSD(t, s, s)
+	VZEROUPPER()
+	Store(s, ReturnIndex(0))
+	RET()
+}
+
+func scaleKernel() {
+	TEXT("scaleBy", NOSPLIT, "func(v *float32, n int, by float32)")
+	Doc("scaleBy multiplies n values.")
+	Pragma("noescape")
+	v, n, by := Load(Param("v"), GP64()), Load(Param("n"), GP64()), broadcast("by")
+	eights(n, func() {
+		t := YMM()
+		VMULPS(Mem{Base: v}, by, t)
+		VMOVUPS(t, Mem{Base: v})
+	}, func(mask VecVirtual) {
+		t := YMM()
+		VMASKMOVPS(Mem{Base: v}, mask, t)
+		VMULPS(by, t, t)
+		VMASKMOVPS(t, mask, Mem{Base: v})
+	}, v)
+	VZEROUPPER()
+	RET()
+}
+
+// maxLane is the largest of eight lanes, in the lowest.
+func maxLane(v VecVirtual) Register {
+	t, m := XMM(), v.AsX()
+	VEXTRACTF128(Imm(1), v, t)
+	VMAXPS(t, m, m)
+	VPERMILPS(Imm(0x4E), m, t)
+	VMAXPS(t, m, m)
+	VPERMILPS(Imm(0xB1), m, t)
+	VMAXPS(t, m, m)
+	return m
+}
+
+func mostKernel() {
+	TEXT("mostOf", NOSPLIT, "func(v *float32, n int) (most float32, broken bool)")
+	Doc("mostOf returns the largest of n values, n at least 8, and whether one of them is an infinity or no number.")
+	Pragma("noescape")
+	v, n := Load(Param("v"), GP64()), Load(Param("n"), GP64())
+	most, bad := YMM(), YMM()
+	VMOVUPS(Mem{Base: v}, most)
+	VXORPS(bad, bad, bad)
+	look := func(t VecVirtual) {
+		d := YMM()
+		VSUBPS(t, t, d) // zero, or NaN
+		VORPS(d, bad, bad)
+		VMAXPS(t, most, most)
+	}
+	eights(n, func() {
+		t := YMM()
+		VMOVUPS(Mem{Base: v}, t)
+		look(t)
+	}, func(mask VecVirtual) {
+		t := YMM()
+		VMASKMOVPS(Mem{Base: v}, mask, t)
+		VBLENDVPS(mask, t, most, t)
+		look(t)
+	}, v)
+	VCMPPS(Imm(3), bad, bad, bad)
+	bits := GP32()
+	VMOVMSKPS(bad, bits)
+	m := maxLane(most)
+	VZEROUPPER()
+	Store(m, ReturnIndex(0))
+	TESTL(bits, bits)
+	some := GP8()
+	SETNE(some)
+	Store(some, ReturnIndex(1))
+	RET()
+}

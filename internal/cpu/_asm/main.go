@@ -1,0 +1,51 @@
+// Command _asm writes the amd64 kernels of internal/cpu. It is a module of its own, so that avo is no dependency of
+// the product; the assembly is committed, and a test there compares the sums that this command leaves behind.
+//
+//	go generate ./internal/cpu
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/mmcloughlin/avo/build"
+)
+
+func main() {
+	build.ConstraintExpr("!noasm")
+	dotKernels()
+	decodeKernels()
+	mulKernels()
+	attentionKernels()
+	elementwiseKernels()
+	build.Generate() // exits on an error
+	if err := writeSums("asm.sum", "avx2_amd64.s", "avx2_stubs_amd64.go"); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// writeSums records the SHA-256 of the generator's sources and of what it wrote, one file a line.
+func writeSums(name string, outputs ...string) error {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		return err
+	}
+	files = append(files, "go.mod", "go.sum")
+	slices.Sort(files)
+	for _, f := range outputs {
+		files = append(files, filepath.Join("..", f))
+	}
+	var sums []byte
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		sums = fmt.Appendf(sums, "%x  %s\n", sha256.Sum256(b), filepath.ToSlash(f))
+	}
+	return os.WriteFile(name, sums, 0o644)
+}

@@ -1,0 +1,282 @@
+//go:build !noasm
+
+package cpu
+
+import (
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+
+	"hearth/internal/dtype"
+)
+
+//go:generate go -C _asm run . -out ../avx2_amd64.s -stubs ../avx2_stubs_amd64.go -pkg cpu
+
+// levels lists what can run here, the oracle first, the best last.
+func levels() []level { return []level{portableLevel(), avx2Level()} }
+
+func avx2Level() level {
+	// The flags include the system's consent to save the wide registers.
+	var missing []string
+	for _, f := range []struct {
+		name string
+		has  bool
+	}{{"AVX2", cpu.X86.HasAVX2}, {"FMA", cpu.X86.HasFMA}, {"F16C", cpu.X86.HasF16C}} {
+		if !f.has {
+			missing = append(missing, f.name)
+		}
+	}
+	return level{name: "avx2", title: "AVX2", missing: strings.Join(missing, " and "), kernels: kernels{
+		dot: avx2Dot, decode: avx2Decode, mul: avx2Mul, scores: avx2Scores, softmax: avx2Softmax, mix: avx2Mix,
+		swiglu: avx2Swiglu, logSumExp: avx2LogSumExp,
+	}}
+}
+
+// blockKernel is the pair of loops for a format whose scales, if any, come one for every 32 weights.
+type blockKernel struct {
+	bytes  int // of 32 weights
+	dot    func(y, x *float32, data *byte, stride int, scales *byte, scaleStride, blocks, ahead int)
+	decode func(dst *float32, data, scales *byte, blocks int)
+}
+
+var avx2Blocks = [...]blockKernel{
+	dtype.MXFP4:       {16, dotMXFP4, decodeMXFP4},
+	dtype.MXFP4GGML:   {17, dotMXFP4GGML, decodeMXFP4GGML},
+	dtype.MXFP4Ollama: {17, dotMXFP4Ollama, decodeMXFP4Ollama},
+	dtype.BF16:        {64, dotBF16, decodeBF16},
+	dtype.F16:         {64, dotF16, decodeF16},
+	dtype.F32:         {128, dotF32, decodeF32},
+	dtype.Q8_0:        {34, dotQ8_0, decodeQ8_0},
+}
+
+// codeKernel is the pair of loops for bitsandbytes' codes under one rounding.
+type codeKernel struct {
+	dot    func(y, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride, blocks, eights, ahead int)
+	decode func(dst *float32, table *[16]float32, data, scales *byte, blocks, eights int)
+}
+
+var avx2Codes = [...]codeKernel{
+	dtype.F32:  {dotCodesF32, decodeCodesF32},
+	dtype.BF16: {dotCodesBF16, decodeCodesBF16},
+	dtype.F16:  {dotCodesF16, decodeCodesF16},
+}
+
+// mxfp4Tables holds, for every scale, the low and then the high bytes of the sixteen values as bfloat16: each is one of
+// E2M1's eight magnitudes times a power of two, and exact. Read only.
+var mxfp4Tables = func() (t [256][32]byte) {
+	for e := range t {
+		for c, v := range dtype.E2M1 {
+			b := dtype.ToBF16(v * dtype.FromE8M0(uint8(e)))
+			t[e][c], t[e][16+c] = byte(b), byte(b>>8)
+		}
+	}
+	return t
+}()
+
+// blocks finds the loops for p, whose rows must be whole numbers of 32 weights in a row.
+func blocks(p *dtype.Plane) *blockKernel {
+	if p.Transposed || p.Cols%32 != 0 || p.Cols == 0 || int(p.Format) >= len(avx2Blocks) || avx2Blocks[p.Format].dot == nil {
+		return nil
+	}
+	return &avx2Blocks[p.Format]
+}
+
+// codes finds the loops for p and the values of its codes. Rows must be whole numbers of blocks.
+func codes(p *dtype.Plane) (*codeKernel, *[16]float32) {
+	q := p.Quant
+	if q == nil || p.Transposed || q.Block%32 != 0 || q.Block == 0 || p.Cols%q.Block != 0 || p.Cols == 0 ||
+		int(q.Round) >= len(avx2Codes) || avx2Codes[q.Round].dot == nil {
+		return nil, nil
+	}
+	switch p.Format {
+	case dtype.NF4:
+		return &avx2Codes[q.Round], &dtype.NF4Table
+	case dtype.FP4:
+		return &avx2Codes[q.Round], &dtype.FP4Table
+	}
+	return nil, nil
+}
+
+func avx2Decode(w *worker, dst []float32, p *dtype.Plane, first, n int) {
+	dst = dst[:n*p.Cols]
+	if k := blocks(p); k != nil {
+		from, count := first*p.Cols/32, n*p.Cols/32
+		data := p.Data[from*k.bytes : (from+count)*k.bytes]
+		var scales *byte
+		if p.Scales != nil {
+			scales = &p.Scales[from : from+count][0]
+		}
+		k.decode(&dst[0], &data[0], scales, count)
+		return
+	}
+	if k, table := codes(p); k != nil {
+		count := n * p.Cols / p.Quant.Block
+		data := p.Data[first*p.Cols/2 : (first+n)*p.Cols/2]
+		k.decode(&dst[0], table, &data[0], w.blockScales(p, first, n), count, p.Quant.Block/8)
+		return
+	}
+	p.DecodeRows(dst, first, n)
+}
+
+// blockScales gives the float32 scales of the blocks of rows [first, first+n): in place, or un-nested into scratch.
+func (w *worker) blockScales(p *dtype.Plane, first, n int) *byte {
+	q, perRow := p.Quant, p.Cols/p.Quant.Block
+	from, count := first*perRow, n*perRow
+	if q.Codes == nil {
+		return &q.Absmax[4*(q.First+from) : 4*(q.First+from+count)][0]
+	}
+	s := w.scales[:count]
+	for i := range s {
+		s[i] = q.Scale(from + i)
+	}
+	return (*byte)(unsafe.Pointer(&s[0]))
+}
+
+func avx2Dot(w *worker, y, x []float32, p *dtype.Plane, first int) bool {
+	x = x[:p.Cols]
+	if k := blocks(p); k != nil {
+		size, per := p.Cols/32*k.bytes, p.Cols/32
+		data := p.Data[first*size : (first+len(y))*size]
+		scales := p.Scales
+		if scales != nil {
+			scales = scales[first*per : (first+len(y))*per]
+		}
+		for j := 0; j < len(y); j += 4 {
+			s := &data[0] // any byte, where the format has its scales within
+			if scales != nil {
+				s = &scales[j*per]
+			}
+			if len(y)-j >= 4 {
+				k.dot(&y[j], &x[0], &data[j*size], size, s, per, per, aheadOf(j, len(y), 4*size))
+				continue
+			}
+			for i := j; i < len(y); i++ { // the last rows, each four times
+				if scales != nil {
+					s = &scales[i*per]
+				}
+				k.dot(&w.four[0], &x[0], &data[i*size], 0, s, 0, per, 0)
+				y[i] = w.four[0]
+			}
+		}
+		return true
+	}
+	k, table := codes(p)
+	if k == nil {
+		return false
+	}
+	size, per, eights := p.Cols/2, p.Cols/p.Quant.Block, p.Quant.Block/8
+	data := p.Data[first*size : (first+len(y))*size]
+	scales := unsafe.Slice(w.blockScales(p, first, len(y)), 4*per*len(y))
+	for j := 0; j < len(y); j += 4 {
+		if len(y)-j >= 4 {
+			k.dot(&y[j], &x[0], table, &data[j*size], size, &scales[4*j*per], 4*per, per, eights, aheadOf(j, len(y), 4*size))
+			continue
+		}
+		for i := j; i < len(y); i++ {
+			k.dot(&w.four[0], &x[0], table, &data[i*size], 0, &scales[4*i*per], 0, per, eights, 0)
+			y[i] = w.four[0]
+		}
+	}
+	return true
+}
+
+// aheadOf is how far to ask for memory before its time: the next four rows, if they are this worker's.
+func aheadOf(j, rows, four int) int {
+	if j+4 < rows {
+		return four
+	}
+	return 0
+}
+
+func avx2Mul(w *worker, x []float32, rows []int32, n, cols, r int) {
+	at := func(i int) *float32 {
+		if rows != nil {
+			i = int(rows[i])
+		}
+		return &x[i*cols : (i+1)*cols][0]
+	}
+	if n <= 3 {
+		for j := 0; j < r; j += 4 {
+			mulQuad(&w.y[j], at, 0, n, &w.tile[j*cols], 0, cols, cols, nil, true)
+		}
+		return
+	}
+	for i0 := 0; i0 < n; i0 += panelRows {
+		i1 := min(i0+panelRows, n)
+		for c := 0; c < cols; c += panelCols {
+			width, end := min(panelCols, cols-c), c+panelCols >= cols
+			if c == 0 && !end {
+				clear(w.sums[:panelRows*tileRows*8])
+			}
+			for j := 0; j < r; j += 4 {
+				for i := i0; i < i1; i += 3 {
+					m := min(3, i1-i)
+					sums := &w.sums[(j*panelRows+4*(i-i0))*8]
+					if c == 0 && end {
+						sums = nil
+					}
+					mulQuad(&w.y[i*tileRows+j], at, i, m, &w.tile[j*cols+c], c, width, cols, sums, end)
+				}
+			}
+		}
+	}
+}
+
+// mulQuad multiplies rows i..i+m-1, from column c on, by four rows of weights.
+func mulQuad(y *float32, at func(int) *float32, i, m int, wt *float32, c, width, cols int, sums *float32, end bool) {
+	off := uintptr(4 * c)
+	x0 := (*float32)(unsafe.Add(unsafe.Pointer(at(i)), off))
+	switch m {
+	case 1:
+		mul1x4(y, 4*tileRows, x0, wt, 4*cols, width, sums, end)
+	case 2:
+		x1 := (*float32)(unsafe.Add(unsafe.Pointer(at(i+1)), off))
+		mul2x4(y, 4*tileRows, x0, x1, wt, 4*cols, width, sums, end)
+	default:
+		x1 := (*float32)(unsafe.Add(unsafe.Pointer(at(i+1)), off))
+		x2 := (*float32)(unsafe.Add(unsafe.Pointer(at(i+2)), off))
+		mul3x4(y, 4*tileRows, x0, x1, x2, wt, 4*cols, width, sums, end)
+	}
+}
+
+func avx2Scores(dst []float32, stride int, q []float32, heads int, k []float32, keys, d int) {
+	k = k[:keys*d]
+	for h := 0; h < heads; h += 3 {
+		m := min(3, heads-h)
+		for i := 0; i+4 <= keys; i += 4 {
+			scoreQuad(dst[h*stride+i:], stride, q[h*d:], m, k[i*d:], d, d)
+		}
+		for i := keys &^ 3; i < keys; i++ { // the last keys, each four times
+			var four [12]float32
+			scoreQuad(four[:], 4, q[h*d:], m, k[i*d:], 0, d)
+			for j := range m {
+				dst[(h+j)*stride+i] = four[4*j]
+			}
+		}
+	}
+}
+
+func scoreQuad(y []float32, stride int, q []float32, m int, k []float32, kStride, d int) {
+	_, q = y[(m-1)*stride+3], q[:m*d]
+	switch m {
+	case 1:
+		mul1x4(&y[0], 4*stride, &q[0], &k[0], 4*kStride, d, nil, true)
+	case 2:
+		mul2x4(&y[0], 4*stride, &q[0], &q[d], &k[0], 4*kStride, d, nil, true)
+	default:
+		mul3x4(&y[0], 4*stride, &q[0], &q[d], &q[2*d], &k[0], 4*kStride, d, nil, true)
+	}
+}
+
+func avx2Mix(a, v, weights []float32) {
+	d := len(a)
+	if d%64 != 0 || len(weights) == 0 {
+		addWeighted(a, v, weights)
+		return
+	}
+	v = v[:len(weights)*d]
+	for c := 0; c < d; c += 64 {
+		mix64(&a[c], &v[c], 4*d, &weights[0], len(weights))
+	}
+}

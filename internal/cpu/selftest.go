@@ -1,0 +1,232 @@
+package cpu
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"hearth/internal/dtype"
+)
+
+// selfTest runs every kernel once on a small input and compares it with the portable one. It is what decides whether a
+// processor may use a level; the package's tests run the same comparisons on many shapes.
+func selfTest(k *kernels) error {
+	c := newChecker(k, 1)
+	for _, f := range checkedFormats() {
+		p := c.plane(f, 7, 128, 0)
+		if err := c.product(&p, 5); err != nil {
+			return fmt.Errorf("%v: %w", f, err)
+		}
+	}
+	if err := c.attention(5, 11, 64); err != nil {
+		return err
+	}
+	return c.elementwise(37)
+}
+
+// checkedFormats are those that checkpoints of GPT-OSS come in.
+func checkedFormats() []dtype.Format {
+	return []dtype.Format{dtype.MXFP4, dtype.MXFP4GGML, dtype.MXFP4Ollama, dtype.BF16, dtype.F16, dtype.F32, dtype.Q8_0, dtype.NF4, dtype.FP4}
+}
+
+// unit is the rounding error of float32, relative to a result.
+const unit = 1.0 / (1 << 24)
+
+// sumTolerance bounds what float32 may lose in a sum of n products taken in eight lanes: each product meets n/8 and
+// three more additions, so the sum is off by at most that many units of the sum of the magnitudes (Higham, Accuracy and
+// Stability, 3.1). Portable sums in two lanes: n/2 and one more.
+func sumTolerance(n int) float64 { return float64(n/2+5) * unit }
+
+// checker compares kernels with exact results on random data. What lies around an operand is poisoned: a kernel that
+// reads past an end meets NaN, one that writes past it is seen.
+type checker struct {
+	k *kernels
+	w *worker
+	r *rand.Rand
+}
+
+func newChecker(k *kernels, seed uint64) *checker {
+	w := &worker{
+		k: k, tile: make([]float32, tileRows*maxCheckCols), y: make([]float32, maxCheckBatch*tileRows),
+		sums: make([]float32, panelRows*tileRows*8), scales: make([]float32, tileRows*maxCheckCols/32),
+	}
+	return &checker{k: k, w: w, r: rand.New(rand.NewPCG(seed, 11))}
+}
+
+const (
+	maxCheckCols  = 2048
+	maxCheckBatch = 128
+)
+
+var poison = float32(math.NaN())
+
+// floats gives n random values that start offset elements into their memory, poison on both sides.
+func (c *checker) floats(n, offset int) []float32 {
+	b := make([]float32, offset+n+16)
+	for i := range b {
+		b[i] = poison
+	}
+	v := b[offset : offset+n : offset+n]
+	for i := range v {
+		v[i] = float32(c.r.NormFloat64())
+	}
+	return v
+}
+
+// bytes gives n random bytes that start offset bytes into their memory, 0xFF on both sides: a NaN in every format.
+func (c *checker) bytes(n, offset int) []byte {
+	b := make([]byte, offset+n+64)
+	for i := range b {
+		b[i] = 0xFF
+	}
+	v := b[offset : offset+n : offset+n]
+	for i := range v {
+		v[i] = byte(c.r.Uint32())
+	}
+	return v
+}
+
+// plane gives a random matrix of the format, its bytes offset from the start of their memory.
+func (c *checker) plane(f dtype.Format, rows, cols, offset int) dtype.Plane {
+	p := dtype.Plane{Format: f, Rows: rows, Cols: cols}
+	n := rows * cols
+	switch f {
+	case dtype.MXFP4:
+		p.Data, p.Scales = c.bytes(n/2, offset), c.bytes(n/32, offset)
+		for i := range p.Scales {
+			p.Scales[i] = 115 + p.Scales[i]%8
+		}
+	case dtype.NF4, dtype.FP4:
+		p.Data, p.Quant = c.bytes(n/2, offset), c.quant(n, offset)
+	case dtype.BF16, dtype.F16, dtype.F32:
+		p.Data = c.bytes(n*f.BlockBytes(), offset)
+		for i := range n {
+			putFloat(f, p.Data[i*f.BlockBytes():], float32(c.r.NormFloat64()/8))
+		}
+	default: // blocks of 32 with their scale in front
+		p.Data = c.bytes(n/32*f.BlockBytes(), offset)
+		for at := 0; at < len(p.Data); at += f.BlockBytes() {
+			if f == dtype.Q8_0 {
+				putFloat(dtype.F16, p.Data[at:], float32(c.r.NormFloat64()))
+			} else {
+				p.Data[at] = 115 + p.Data[at]%8
+			}
+		}
+	}
+	return p
+}
+
+// quant gives scales for n codes: nested or not, with each rounding, the plane not always first in its arrays.
+func (c *checker) quant(n, offset int) *dtype.Quant {
+	q := &dtype.Quant{Block: 64, First: c.r.IntN(3), Round: [...]dtype.Format{dtype.F32, dtype.BF16, dtype.F16}[c.r.IntN(3)]}
+	blocks := q.First + (n+63)/64
+	if c.r.IntN(2) == 0 {
+		q.Absmax = c.scales(blocks, offset)
+		return q
+	}
+	q.Codes, q.Map, q.NestedBlock, q.Offset = c.bytes(blocks, offset), &dtype.NestedMap, 16, 0.7
+	q.Nested = c.scales((blocks+15)/16, offset)
+	return q
+}
+
+func (c *checker) scales(n, offset int) []byte {
+	b := c.bytes(4*n, offset)
+	for i := range n {
+		putFloat(dtype.F32, b[4*i:], float32(math.Abs(c.r.NormFloat64())))
+	}
+	return b
+}
+
+func putFloat(f dtype.Format, b []byte, v float32) {
+	switch f {
+	case dtype.BF16:
+		binary.LittleEndian.PutUint16(b, dtype.ToBF16(v))
+	case dtype.F16:
+		binary.LittleEndian.PutUint16(b, dtype.ToF16(v))
+	default:
+		binary.LittleEndian.PutUint32(b, math.Float32bits(v))
+	}
+}
+
+// product checks decoding bit by bit, and products of the plane's last rows with batches of one to batch rows: within
+// the tolerance, and the same bits for every size of batch.
+func (c *checker) product(p *dtype.Plane, batch int) error {
+	r := min(tileRows, p.Rows)
+	first := p.Rows - r
+	want := make([]float32, r*p.Cols)
+	p.DecodeRows(want, first, r)
+	got := c.floats(r*p.Cols, 3)
+	c.k.decode(c.w, got, p, first, r)
+	for i := range want {
+		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+			return fmt.Errorf("decoding of row %d column %d gives %v, want %v", first+i/p.Cols, i%p.Cols, got[i], want[i])
+		}
+	}
+	x := c.floats(batch*p.Cols, 1+c.r.IntN(8))
+	alone := make([]float32, batch*r)
+	for i := range batch {
+		c.w.product(p, first, r, x[i*p.Cols:(i+1)*p.Cols], nil, 1)
+		copy(alone[i*r:], c.w.y[:r])
+		for j := range r {
+			if err := nearSum(alone[i*r+j], x[i*p.Cols:(i+1)*p.Cols], want[j*p.Cols:(j+1)*p.Cols]); err != nil {
+				return fmt.Errorf("product with row %d: %w", first+j, err)
+			}
+		}
+	}
+	rows := make([]int32, batch) // the batch backwards
+	for i := range rows {
+		rows[i] = int32(batch - 1 - i)
+	}
+	c.w.product(p, first, r, x, rows, batch)
+	for i := range rows {
+		for j := range r {
+			if a, b := c.w.y[i*tileRows+j], alone[int(rows[i])*r+j]; a != b {
+				return fmt.Errorf("product of row %d with row %d in a batch of %d is %v, alone %v", rows[i], first+j, batch, a, b)
+			}
+		}
+	}
+	return nil
+}
+
+// nearSum compares a sum of products with the exact one.
+func nearSum(got float32, x, w []float32) error {
+	var sum, magnitude float64
+	for i := range x {
+		v := float64(x[i]) * float64(w[i])
+		sum += v
+		magnitude += math.Abs(v)
+	}
+	if d := math.Abs(float64(got) - sum); !(d <= sumTolerance(len(x))*magnitude) {
+		return fmt.Errorf("sum of %d products is %v, want %v within %v", len(x), got, sum, sumTolerance(len(x))*magnitude)
+	}
+	return nil
+}
+
+// attention checks scores and the sums of values for the given numbers of heads and keys.
+func (c *checker) attention(heads, keys, d int) error {
+	q, k, stride := c.floats(heads*d, 1), c.floats(keys*d, 2), keys+3
+	s := c.floats(heads*stride, 1)
+	c.k.scores(s, stride, q, heads, k, keys, d)
+	for h := range heads {
+		for i := range keys {
+			if err := nearSum(s[h*stride+i], q[h*d:(h+1)*d], k[i*d:(i+1)*d]); err != nil {
+				return fmt.Errorf("score of head %d and key %d: %w", h, i, err)
+			}
+		}
+	}
+	a, weights := c.floats(d, 3), c.floats(keys, 5)
+	column, ones := make([]float32, keys+1), append([]float32{1}, weights...)
+	before := append([]float32(nil), a...)
+	c.k.mix(a, k, weights)
+	for j := range a {
+		column[0] = before[j]
+		for i := range keys {
+			column[i+1] = k[i*d+j]
+		}
+		if err := nearSum(a[j], ones, column); err != nil {
+			return fmt.Errorf("mixed value %d: %w", j, err)
+		}
+	}
+	return nil
+}
