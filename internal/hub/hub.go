@@ -78,6 +78,9 @@ func New(o Options) (*Client, error) {
 	if o.Transport == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.DisableCompression = true // bytes are counted and hashed as they are stored
+		// HTTP/2 would carry all files over one connection, whose window a distant server fills slowly.
+		t.Protocols = new(http.Protocols)
+		t.Protocols.SetHTTP1(true)
 		o.Transport = t
 	}
 	c := &Client{

@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,6 +133,33 @@ func TestRedirectWithinTheHub(t *testing.T) {
 		if want := map[string]string{"hub": "Bearer hf_secret", "storage": ""}[q.Host]; q.Auth != want {
 			t.Errorf("%s %s: authorization %q, want %q", q.Host, q.URL, q.Auth, want)
 		}
+	}
+}
+
+// What left the hub over TLS must not come over a connection that anyone can read or change.
+func TestRedirectOutOfTLS(t *testing.T) {
+	s := httptest.NewTLSServer(http.RedirectHandler("http://127.0.0.1:1/x", http.StatusFound))
+	defer s.Close()
+	c, err := New(Options{Endpoint: s.URL, CacheDir: t.TempDir(), Transport: s.Client().Transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Pull(t.Context(), Ref{Repo: repoName}, Selection{}, nil); !errors.Is(err, ServerFault) || !strings.Contains(err.Error(), "leaves TLS") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows reports a full disk by another number")
+	}
+	c, err := New(Options{CacheDir: "cache"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.diskError(&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC})
+	if !errors.Is(err, NoSpace) || !strings.Contains(err.Error(), "HF_HUB_CACHE") {
+		t.Errorf("error %v", err)
 	}
 }
 
