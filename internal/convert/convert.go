@@ -153,7 +153,9 @@ func New(c *checkpoint.Checkpoint, dst string, o Options) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{src: newParts(c), opt: o, dst: dst, single: o.To == GGUF && strings.EqualFold(filepath.Ext(dst), ".gguf")}
-	b := &builder{plan: p, cfg: c.Config(), halves: usesF16(c)}
+	b := &builder{plan: p, cfg: c.Config(), small: smallFormat(c)}
+	p.src.planned(b.small != dtype.Invalid || o.To == GGUF)
+	defer p.src.planned(false)
 	var err error
 	switch o.To {
 	case OpenAI:
@@ -210,13 +212,6 @@ func sameFile(a, b string) bool {
 	}
 	y, err := os.Stat(b)
 	return err == nil && os.SameFile(x, y)
-}
-
-// usesF16 says whether a checkpoint's small tensors are halves, so that they stay so where BF16 could hold them too.
-func usesF16(c *checkpoint.Checkpoint) bool {
-	return slices.ContainsFunc(c.Tensors(), func(t checkpoint.TensorInfo) bool {
-		return t.Canonical == checkpoint.RoleVectors && t.Format == dtype.F16
-	})
 }
 
 // Destination is where the result will lie.

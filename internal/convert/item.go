@@ -33,6 +33,7 @@ type vector struct {
 
 // piece is a bounded amount of work: rows of one matrix of an item, or a run of small tensors.
 type piece struct {
+	layer   int // -1 outside the layers
 	item    *item
 	expert  int
 	first   int
@@ -58,7 +59,7 @@ func (p *piece) String() string {
 type builder struct {
 	plan    *Plan
 	cfg     *checkpoint.Config
-	halves  bool // small tensors prefer F16 to BF16
+	small   dtype.Format // of all the source's small tensors; Invalid if they differ or could be narrower
 	vectors []vector
 	fixed   []*Tensor
 	maps    map[[256]float32][]byte
@@ -106,37 +107,46 @@ func (b *builder) vector(name string, layer int, get func(s *parts) ([]float32, 
 	if b.err != nil {
 		return
 	}
-	v, err := get(b.plan.src)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	want := 1
-	for _, n := range shape {
-		want *= n
-	}
-	if len(v) != want {
-		b.fail(fmt.Errorf("%s: %d values for shape %v", name, len(v), shape))
-		return
-	}
 	f := dtype.F32
-	if b.plan.opt.To != GGUF { // llama.cpp wants float32
-		f = b.narrow(v)
+	switch {
+	case b.plan.opt.To == GGUF: // llama.cpp wants float32
+	case b.small != dtype.Invalid:
+		f = b.small
+	default:
+		v, err := get(b.plan.src)
+		if err != nil {
+			b.fail(err)
+			return
+		}
+		f = narrow(v)
 	}
 	b.vectors = append(b.vectors, vector{b.floatTensor(name, f, "exact", shape...), f, layer, get})
 }
 
-func (b *builder) narrow(v []float32) dtype.Format {
-	choices := []dtype.Format{dtype.BF16, dtype.F16}
-	if b.halves {
-		slices.Reverse(choices)
-	}
-	for _, f := range choices {
+func narrow(v []float32) dtype.Format {
+	for _, f := range []dtype.Format{dtype.BF16, dtype.F16} {
 		if fits(v, f) {
 			return f
 		}
 	}
 	return dtype.F32
+}
+
+// smallFormat is the format of all vectors and of the router, where they have one and it is of 16 bits.
+func smallFormat(c *checkpoint.Checkpoint) dtype.Format {
+	f := dtype.Invalid
+	for _, t := range c.Tensors() {
+		if t.Canonical != checkpoint.RoleVectors && t.Canonical != checkpoint.RoleRouter {
+			continue
+		}
+		if f == dtype.Invalid {
+			f = t.Format
+		}
+		if f != t.Format || f != dtype.BF16 && f != dtype.F16 {
+			return dtype.Invalid
+		}
+	}
+	return f
 }
 
 // fits says whether every value survives a format, apart from the payload of a NaN.
@@ -179,32 +189,36 @@ func (b *builder) add(it *item, n, rows, cols int, out ...[]*Tensor) {
 // cut divides the plan into pieces, in the order of the model so that few layers are in use at a time.
 func (b *builder) cut() {
 	p := b.plan
-	slices.SortStableFunc(p.items, func(x, y *item) int { return x.weight.layer - y.weight.layer })
 	for _, it := range p.items {
 		n, rows, cols := it.shape[0], it.shape[1], it.shape[2]
 		step := it.codec.chunk(rows, cols)
 		for e := range n {
 			for first := 0; first < rows; first += step {
 				count := min(step, rows-first)
-				p.pieces = append(p.pieces, piece{item: it, expert: e, first: first, rows: count, bytes: it.bytes / int64(n) * int64(count) / int64(rows)})
+				p.pieces = append(p.pieces, piece{
+					item: it, layer: it.weight.layer, expert: e, first: first, rows: count, bytes: it.bytes / int64(n) * int64(count) / int64(rows),
+				})
 			}
 		}
 	}
-	slices.SortStableFunc(b.vectors, func(x, y vector) int { return x.layer - y.layer })
-	for i := 0; i < len(b.vectors); {
-		j, size := i, int64(0)
-		for ; j < len(b.vectors) && b.vectors[j].layer == b.vectors[i].layer; j++ {
-			size += b.vectors[j].tensor.Bytes
+	byLayer := func(x, y vector) int { return x.layer - y.layer }
+	slices.SortStableFunc(b.vectors, byLayer)
+	for len(b.vectors) > 0 {
+		n, _ := slices.BinarySearchFunc(b.vectors, vector{layer: b.vectors[0].layer + 1}, byLayer)
+		x := piece{layer: b.vectors[0].layer, vectors: b.vectors[:n]}
+		for _, v := range x.vectors {
+			x.bytes += v.tensor.Bytes
 		}
-		p.pieces = append(p.pieces, piece{vectors: b.vectors[i:j], bytes: size})
-		i = j
+		p.pieces = append(p.pieces, x)
+		b.vectors = b.vectors[n:]
 	}
 	const most = 1000
 	for list := range slices.Chunk(b.fixed, most) {
-		size := int64(0)
+		x := piece{layer: -1, fixed: list}
 		for _, t := range list {
-			size += t.Bytes
+			x.bytes += t.Bytes
 		}
-		p.pieces = append(p.pieces, piece{fixed: list, bytes: size})
+		p.pieces = append(p.pieces, x)
 	}
+	slices.SortStableFunc(p.pieces, func(x, y piece) int { return x.layer - y.layer })
 }

@@ -72,20 +72,63 @@ func (w weight) String() string {
 	return fmt.Sprintf("layer %d %s", w.layer, names[w.which])
 }
 
+// undecoded is a source that gives a layer without its vectors: a plan needs to know no more.
+type undecoded interface {
+	LayerPlanes(n int) (*checkpoint.Layer, error)
+}
+
+// advised is a source whose files can be told what is read next and what is not read again.
+type advised interface {
+	WillNeed(b []byte)
+	Done(b []byte)
+}
+
 // parts reads a source and keeps the layers that are in use.
 type parts struct {
-	src Source
+	src  Source
+	hint advised // nil: none is taken
+	plan undecoded
 
 	mu     sync.Mutex
+	bare   bool // layers come without vectors
 	layers map[int]*checkpoint.Layer
 	ends   map[which]*dtype.Stack
 }
 
 // keptLayers is how many layers may be in use at once: workers run through the model in order.
-const keptLayers = 3
+const keptLayers = 4
 
 func newParts(src Source) *parts {
-	return &parts{src: src, layers: map[int]*checkpoint.Layer{}, ends: map[which]*dtype.Stack{}}
+	hint, _ := src.(advised)
+	plan, _ := src.(undecoded)
+	return &parts{src: src, hint: hint, plan: plan, layers: map[int]*checkpoint.Layer{}, ends: map[which]*dtype.Stack{}}
+}
+
+// ahead tells the source that a piece's weights are read soon.
+func (s *parts) ahead(p *piece) {
+	if s.hint == nil || p.item == nil {
+		return
+	}
+	if st, err := s.stack(p.item.weight); err == nil { // an error shows when the piece's turn comes
+		v := newView(st, p.expert, p.item.rows)
+		v.touch(p.first, p.rows, s.hint.WillNeed)
+	}
+}
+
+// behind tells the source that a piece's weights are not needed again. Those of a gate are read once more with the up
+// rows between them.
+func (s *parts) behind(p *piece, v *view) {
+	if s.hint != nil && p.item.rows != gateRows {
+		v.touch(p.first, p.rows, s.hint.Done)
+	}
+}
+
+// planned lets layers come without their vectors until it is called again with false.
+func (s *parts) planned(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bare = on && s.plan != nil
+	clear(s.layers)
 }
 
 // layer gives a layer's weights and decoded vectors.
@@ -95,7 +138,11 @@ func (s *parts) layer(n int) (*checkpoint.Layer, error) {
 	if l := s.layers[n]; l != nil {
 		return l, nil
 	}
-	l, err := s.src.Layer(n)
+	read := s.src.Layer
+	if s.bare {
+		read = s.plan.LayerPlanes
+	}
+	l, err := read(n)
 	if err != nil {
 		return nil, err
 	}
@@ -226,6 +273,32 @@ func (v *view) row(r int) (p *dtype.Plane, row int) {
 		return v.odd, r / 2
 	}
 	return v.even, r / 2
+}
+
+// rowBytes gives the bytes of a plane that rows [first, first+n) are read from, apart from scales that are a small share.
+func rowBytes(p *dtype.Plane, first, n int) []byte {
+	switch {
+	case p == nil:
+		return nil
+	case p.Transposed: // lines cross all rows
+		if first > 0 {
+			return nil
+		}
+		return p.Data
+	}
+	line := len(p.Data) / p.Rows
+	return p.Data[first*line : min((first+n)*line, len(p.Data))]
+}
+
+// touch calls f for the bytes that rows [first, first+n) of the view are read from.
+func (v *view) touch(first, n int, f func([]byte)) {
+	first, n = v.first+first*v.stride, n*v.stride
+	if v.odd != nil {
+		first, n = first/2, n/2+1
+	}
+	n = min(n, v.even.Rows-first)
+	f(rowBytes(v.even, first, n))
+	f(rowBytes(v.odd, first, n))
 }
 
 // decode writes rows [first, first+n) as float32 to dst, [n, cols]. Scratch has room for twice as much where the view

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -64,7 +63,7 @@ func (p *Plan) Measure(ctx context.Context, o RunOptions) ([]Part, error) {
 			total += p.pieces[i].bytes
 		}
 	}
-	r := &run{plan: p, progress: o.meter(StageMeasure, total)}
+	r := &run{plan: p, src: p.src, progress: o.meter(StageMeasure, total)}
 	if err := r.each(ctx, o.workers(p), todo, func(w *worker, i int) error {
 		res, err := w.do(&p.pieces[i])
 		r.finished(i, &res)
@@ -82,6 +81,7 @@ func (p *Plan) Measure(ctx context.Context, o RunOptions) ([]Part, error) {
 // run is a run under way.
 type run struct {
 	plan     *Plan
+	src      *parts
 	files    []*os.File
 	journal  *journal
 	progress *meter
@@ -104,16 +104,35 @@ func (r *run) finished(i int, res *result) {
 	r.progress.add(r.plan.pieces[i].bytes)
 }
 
-// each lets workers take pieces in order.
+// lookAhead is how far in front of the workers the disk reads.
+const lookAhead = 96 << 20
+
+// each lets workers take pieces in order. Weights are fetched from the disk ahead of them.
 func (r *run) each(ctx context.Context, workers int, todo []int, do func(w *worker, i int) error) error {
 	g, ctx := errgroup.WithContext(ctx)
-	var next atomic.Int64
+	var mu sync.Mutex
+	next, fetched := 0, 0
+	ahead := int64(0) // bytes between the two
+	take := func() (at int, more bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if at = next; at >= len(todo) {
+			return 0, false
+		}
+		for ; fetched < len(todo) && ahead < lookAhead; fetched++ {
+			r.src.ahead(&r.plan.pieces[todo[fetched]])
+			ahead += r.plan.pieces[todo[fetched]].bytes
+		}
+		ahead -= r.plan.pieces[todo[at]].bytes
+		next++
+		return at, true
+	}
 	for range workers {
 		g.Go(func() error {
-			w := &worker{src: r.plan.src, files: r.files}
+			w := &worker{src: r.src, files: r.files}
 			for {
-				at := int(next.Add(1)) - 1
-				if at >= len(todo) {
+				at, more := take()
+				if !more {
 					return nil
 				}
 				if err := ctx.Err(); err != nil {
@@ -151,7 +170,7 @@ func (p *Plan) Run(ctx context.Context, o RunOptions) (*Report, error) {
 		return nil, err
 	}
 	defer j.file.Close()
-	r := &run{plan: p, journal: j, sums: make([]uint32, len(p.pieces))}
+	r := &run{plan: p, src: p.src, journal: j, sums: make([]uint32, len(p.pieces))}
 	defer r.close()
 	if err := r.create(dir); err != nil {
 		if len(entries) == 0 { // nothing is lost
@@ -167,7 +186,7 @@ func (p *Plan) Run(ctx context.Context, o RunOptions) (*Report, error) {
 		return nil, err
 	}
 	if report.Verified, err = r.verify(ctx, o, dir); err != nil {
-		return nil, fmt.Errorf("verification failed, nothing was put at %s (the files are in %s): %w", p.dst, dir, err)
+		return nil, fmt.Errorf("verification failed, so nothing is at %s (run the same command again to redo what is wrong in %s): %w", p.dst, dir, err)
 	}
 	if err := r.publish(dir); err != nil {
 		return nil, err
@@ -304,7 +323,7 @@ func (r *run) verify(ctx context.Context, o RunOptions, dir string) (int, error)
 		todo[i] = i
 		total += p.pieces[i].bytes
 	}
-	back := &run{plan: &Plan{src: newParts(c)}, progress: o.meter(StageVerify, total)}
+	back := &run{plan: p, src: newParts(c), progress: o.meter(StageVerify, total)}
 	return len(todo), back.each(ctx, o.workers(p), todo, func(w *worker, i int) error {
 		sum, err := w.fingerprint(&p.pieces[i])
 		if err == nil && sum != r.sums[i] {

@@ -125,6 +125,7 @@ func (w *worker) doItem(p *piece, r *result) error {
 		return err
 	}
 	v := newView(s, p.expert, it.rows)
+	defer w.src.behind(p, &v)
 	out, err := it.codec.write(w, it, &v, p.expert, p.first, p.rows)
 	if err != nil {
 		return err
@@ -155,6 +156,9 @@ func (w *worker) doVectors(p *piece) error {
 			return err
 		}
 		b := w.bytes(0, len(v)*x.format.BlockBytes())
+		if int64(len(b)) != x.tensor.Bytes {
+			return fmt.Errorf("tensor %q: %d values, planned were %d bytes of %v", x.tensor.Name, len(v), x.tensor.Bytes, x.format)
+		}
 		encodeFloats(x.format, b, v)
 		w.sumFloats(v)
 		if err := w.putTensor(x.tensor, 0, b); err != nil {
@@ -192,6 +196,7 @@ func (w *worker) fingerprint(p *piece) (uint32, error) {
 		return 0, err
 	}
 	v := newView(s, p.expert, p.item.rows)
+	defer w.src.behind(p, &v)
 	err = p.item.codec.fingerprint(w, &v, p.first, p.rows)
 	return w.checked, err
 }
