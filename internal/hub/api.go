@@ -95,12 +95,10 @@ func parseListing(body []byte) (Listing, error) {
 		if err := checkPath(s.Path); err != nil {
 			return Listing{}, fmt.Errorf("path %.120q %w", s.Path, err)
 		}
-		// Systems that fold case would store two such files as one.
-		if folded := strings.ToLower(s.Path); seen[s.Path] || seen[folded] && strings.HasSuffix(folded, ".safetensors") {
+		if seen[s.Path] {
 			return Listing{}, fmt.Errorf("path %q comes twice", s.Path)
-		} else {
-			seen[s.Path], seen[folded] = true, true
 		}
+		seen[s.Path] = true
 		f := File{Path: s.Path, Size: -1}
 		if s.Size != nil {
 			f.Size = *s.Size

@@ -56,10 +56,16 @@ func (s Selection) choose(name string, all []File) (chosen, error) {
 	if err != nil {
 		return chosen{}, err
 	}
+	folded := map[string]bool{}
 	for _, f := range out.files {
 		if err := checkPortable(f.Path); err != nil {
 			return chosen{}, fail(BadListing, err, "%s: file name %q %v", name, f.Path, err)
 		}
+		lower := strings.ToLower(f.Path)
+		if folded[lower] {
+			return chosen{}, fail(BadListing, nil, "%s: two files are named %q but for upper and lower case, which not every system tells apart", name, lower)
+		}
+		folded[lower] = true
 	}
 	return out, nil
 }

@@ -109,7 +109,7 @@ func (c *Client) transportError(err error, host string) error {
 	case errors.As(err, &op) && op.Op == "proxyconnect", strings.Contains(err.Error(), "proxyconnect"):
 		return fail(Unreachable, err, "the proxy for %s does not answer (%v): check HTTPS_PROXY and NO_PROXY", host, err)
 	case errors.As(err, &dns):
-		return fail(Unreachable, err, "%s: the name is not known: is there a network?%s", host, offline)
+		return fail(Unreachable, err, "%s: the name is not known: check the network%s", host, offline)
 	case errors.Is(err, errStalled):
 		return fail(Unreachable, err, "%s: sent nothing for %s%s", host, c.o.Stall, offline)
 	}

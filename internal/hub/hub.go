@@ -37,14 +37,17 @@ const DefaultEndpoint = "https://huggingface.co"
 
 // Client talks to one hub and keeps one cache. It is safe for concurrent use.
 type Client struct {
-	o       Options
-	http    *http.Client
-	origin  string // scheme://host[:port] of the endpoint, the only place that sees the token
-	sleep   func(context.Context, time.Duration) error
-	jitter  func() float64 // in [0, 1)
-	now     func() time.Time
-	symlink func(target, link string) error
-	free    func(dir string) (int64, error)
+	o      Options
+	http   *http.Client
+	origin string // scheme://host:port of the endpoint, the only place that sees the token
+
+	// What tests replace.
+	sleep    func(context.Context, time.Duration) error
+	jitter   func() float64 // in [0, 1)
+	now      func() time.Time
+	symlink  func(target, link string) error
+	lockFile func(*os.File) error
+	free     func(dir string) (int64, error)
 }
 
 // New checks the options. It sends nothing and touches no file.
@@ -84,7 +87,7 @@ func New(o Options) (*Client, error) {
 		o.Transport = t
 	}
 	c := &Client{
-		o: o, origin: originOf(u), sleep: sleep, jitter: rand.Float64, now: time.Now, symlink: os.Symlink, free: freeSpace,
+		o: o, origin: originOf(u), sleep: sleep, jitter: rand.Float64, now: time.Now, symlink: os.Symlink, lockFile: lockFile, free: freeSpace,
 		http: &http.Client{Transport: o.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 	if o.NoSymlinks {

@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -412,6 +413,36 @@ func TestWithoutSymbolicLinks(t *testing.T) {
 	}
 	if got, ok := c.Snapshot(Ref{Repo: repoName}, Selection{}); !ok || got.Dir != r.Dir {
 		t.Error("the snapshot is not found again")
+	}
+}
+
+// Without locks every pull writes a partial file of its own, and leaves none behind.
+func TestWithoutLocks(t *testing.T) {
+	h := startHub(t)
+	files := threeCopies()
+	h.Commit(repoName, "main", files)
+	cache := t.TempDir()
+	c := newClient(t, h, cache)
+	c.lockFile = func(*os.File) error { return errNoLocks }
+	h.Fault = func(q testhub.Request) testhub.Fault {
+		return testhub.Fault{Break: q.Host == "storage" && q.Count == 0, After: 50_000}
+	}
+	r := mustPull(t, c, Ref{Repo: repoName}, Selection{})
+	if diff := cmp.Diff(only(files, rootFiles...), readDir(t, r.Dir)); diff != "" {
+		t.Errorf("snapshot (-want +got):\n%s", diff)
+	}
+	if n := len(readDir(t, filepath.Join(cache, "models--acme--gpt-oss-tiny", "blobs"))); n != len(rootFiles) || !c.noted("has no locks") {
+		t.Errorf("%d files in blobs, notes %q", n, c.notes)
+	}
+	checkCache(t, cache)
+
+	h.Commit(repoName, "main", map[string][]byte{"config.json": []byte("{}"), "model.safetensors": noise(8, 1000)})
+	h.Fault = func(q testhub.Request) testhub.Fault { return testhub.Fault{Break: q.Host == "storage"} }
+	if _, err := c.Pull(t.Context(), Ref{Repo: repoName}, Selection{}, c); !errors.Is(err, Unreachable) {
+		t.Errorf("a server that always breaks: %v", err)
+	}
+	if n := len(readDir(t, filepath.Join(cache, "models--acme--gpt-oss-tiny", "blobs"))); n > len(rootFiles)+1 {
+		t.Errorf("a partial file was left behind: %d files", n)
 	}
 }
 

@@ -28,7 +28,7 @@ func (c *Client) lock(ctx context.Context, path, what string, rep Report) (relea
 	}
 	told := false
 	for {
-		err := lockFile(f)
+		err := c.lockFile(f)
 		switch {
 		case err == nil:
 			return func() { f.Close() }, true, nil // closing the file gives the lock back
