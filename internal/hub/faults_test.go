@@ -121,7 +121,9 @@ func TestFaults(t *testing.T) {
 // TestRandomFaults lets a server do anything at random moments, then behave: the second pull always ends right.
 func TestRandomFaults(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		h := startHub(t)
+		h := testhub.New()
+		h.Start()
+		defer h.Close()
 		files := map[string][]byte{"config.json": []byte("{}"), "model.safetensors": noise(rapid.Uint64().Draw(rt, "seed"), rapid.IntRange(0, 200_000).Draw(rt, "size"))}
 		h.Commit(repoName, "main", files)
 		faults := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) testhub.Fault {
