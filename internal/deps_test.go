@@ -29,8 +29,9 @@ func rules() map[string]rule {
 		"model":      {[]string{"checkpoint", "device", "dtype"}, "the forward pass is written against the contract, never against one device"},
 		"engine":     {[]string{"kvcache", "model"}, "the scheduler sees ids and pages only"},
 		"harmony":    {[]string{"tokenizer"}, "conversations and ids"},
+		"eval":       {[]string{"engine", "harmony"}, "asks as the server does, over tokens"},
 		"server":     {[]string{"engine", "harmony", "tokenizer"}, "HTTP reaches the model through the engine alone"},
-		"cli":        {[]string{"checkpoint", "convert", "cpu", "device", "dtype", "engine", "harmony", "hub", "model", "server", "tokenizer", "tui"}, "the only place that wires"},
+		"cli":        {[]string{"checkpoint", "convert", "cpu", "device", "dtype", "engine", "eval", "harmony", "hub", "model", "server", "tokenizer", "tui"}, "the only place that wires"},
 		"testmodel":  {nil, "tiny checkpoints for tests"},
 		"testhub":    {nil, "a hub with faults on demand, for tests"},
 	}
