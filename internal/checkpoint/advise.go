@@ -10,6 +10,19 @@ func (c *Checkpoint) WillNeed(b []byte) { c.advise(b, adviseWillNeed) }
 // Done is the opposite of WillNeed.
 func (c *Checkpoint) Done(b []byte) { c.advise(b, adviseDone) }
 
+// smallTensor is well above a quant state, a table of codes or a bias.
+const smallTensor = 64 << 10
+
+// fetchSmall lets the system read all small tensors at once: in a checkpoint with thousands of them, strewn between
+// large ones, waiting for one after the other takes seconds.
+func (c *Checkpoint) fetchSmall(s *store) {
+	for i := range s.tensors {
+		if t := &s.tensors[i]; len(t.data) <= smallTensor {
+			c.WillNeed(t.data)
+		}
+	}
+}
+
 func (c *Checkpoint) advise(b []byte, hint func([]byte)) {
 	if len(b) == 0 {
 		return

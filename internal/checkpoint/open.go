@@ -43,6 +43,7 @@ func (c *Checkpoint) open(src *source) error {
 		return err
 	}
 	b.where = src.shown()
+	c.fetchSmall(b.store)
 	if err := c.check(b); err != nil {
 		return err
 	}

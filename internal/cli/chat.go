@@ -100,12 +100,14 @@ func chat(ctx context.Context, arg string, f *chatFlags, o tui.Options) (err err
 	if err != nil {
 		return err
 	}
+	f.model.progress = o.Err
 	r, err := load(path, &f.model, log, nil)
 	if err != nil {
 		l.Close()
 		return err
 	}
 	defer r.Close()
+	r.describeChanges(&printer{w: o.Err, width: 10})
 	for _, n := range slices.Concat(r.checkpoint.Notes(), r.plan.Notes) {
 		(&printer{w: o.Err, width: 10}).line("note", "%s", n)
 	}

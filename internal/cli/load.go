@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"hearth/internal/checkpoint"
+	"hearth/internal/convert"
 	"hearth/internal/cpu"
 	"hearth/internal/device"
 	"hearth/internal/engine"
@@ -34,6 +36,9 @@ type modelFlags struct {
 	tokenizer     string
 	noPrefixCache bool
 	maxQueue      int
+	quantization  string
+	dtype         string
+	progress      io.Writer // where loading is shown; nil: nowhere
 	hub           hubFlags
 }
 
@@ -47,6 +52,8 @@ func (f *modelFlags) add(fs *pflag.FlagSet) {
 	fs.Var(&f.kvBytes, "kv-cache-memory-bytes", "room for keys and values, such as 4GiB (default: a quarter of the free memory)")
 	fs.StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, or a folder that holds one (default: the model's own)")
 	fs.BoolVar(&f.noPrefixCache, "no-enable-prefix-caching", false, "compute every prompt from its first token")
+	fs.StringVar(&f.quantization, "quantization", "", "quantise the experts while loading: bitsandbytes (NF4), mxfp4, or none (default: as stored)")
+	fs.StringVar(&f.dtype, "dtype", "auto", "round everything else to float16, bfloat16 or float32 (auto: as stored)")
 	fs.IntVar(&f.maxQueue, "max-queue", 0, "requests that may wait before new ones get 429 (default 1024)")
 	f.hub.add(fs)
 }
@@ -54,6 +61,8 @@ func (f *modelFlags) add(fs *pflag.FlagSet) {
 // loaded is a model that answers: everything serve and chat need.
 type loaded struct {
 	checkpoint *checkpoint.Checkpoint
+	weights    *convert.Requantised
+	warnings   []string // of weights, before they were read
 	model      *model.Model
 	plan       model.Plan
 	engine     *engine.Engine
@@ -102,7 +111,7 @@ func load(path string, f *modelFlags, log *slog.Logger, observer engine.Observer
 	if err := r.loadTokenizer(f.tokenizer); err != nil {
 		return nil, err
 	}
-	if r.model, err = model.Load(c, d, r.plan, nil); err != nil {
+	if err := r.loadWeights(d, f, log); err != nil {
 		return nil, err
 	}
 	r.engine, err = engine.New(r.model, engine.Options{MaxQueue: f.maxQueue, PrefixCache: !f.noPrefixCache, Log: log, Observer: observer})
@@ -173,6 +182,7 @@ func (r *loaded) describe(p *printer) {
 	}
 	p.line("KV cache", "%s (%s): %d positions a sequence, %d in all, %d sequences at once", model.Bytes(plan.KVBytes), r.device.KVFormat,
 		plan.MaxContext, plan.FullPages*plan.PageSize, plan.MaxSeqs)
+	r.describeChanges(p)
 	for _, n := range slices.Concat(c.Notes(), plan.Notes) {
 		p.line("note", "%s", n)
 	}

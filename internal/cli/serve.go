@@ -83,6 +83,7 @@ func serve(ctx context.Context, s Streams, arg string, f *serveFlags) error {
 	}
 	start := time.Now()
 	metrics := server.NewMetrics(servedName(name, f.names))
+	f.model.progress = s.Err
 	r, err := load(path, &f.model, log, metrics)
 	if err != nil {
 		return err

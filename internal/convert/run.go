@@ -30,7 +30,6 @@ const (
 	StageMeasure Stage = "measuring"
 	StageCheck   Stage = "checking what is there"
 	StageWrite   Stage = "writing"
-	StageSync    Stage = "flushing to disk"
 	StageVerify  Stage = "verifying"
 )
 
@@ -82,7 +81,7 @@ func (p *Plan) Measure(ctx context.Context, o RunOptions) ([]Part, error) {
 type run struct {
 	plan     *Plan
 	src      *parts
-	files    []*os.File
+	files    []*target
 	journal  *journal
 	progress *meter
 
@@ -182,10 +181,14 @@ func (p *Plan) Run(ctx context.Context, o RunOptions) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.sync(dir); err != nil {
-		return nil, err
+	// What is in memory already is read back while the disk still writes.
+	synced := make(chan error, 1)
+	go func() { synced <- r.sync(dir) }()
+	report.Verified, err = r.verify(ctx, o, dir)
+	if serr := <-synced; serr != nil {
+		return nil, serr
 	}
-	if report.Verified, err = r.verify(ctx, o, dir); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("verification failed, so nothing is at %s (run the same command again to redo what is wrong in %s): %w", p.dst, dir, err)
 	}
 	if err := r.publish(dir); err != nil {
@@ -195,17 +198,20 @@ func (p *Plan) Run(ctx context.Context, o RunOptions) (*Report, error) {
 	return report, nil
 }
 
-// create makes the files in their full size, so that a full disk is known now, and writes what does not depend on the
-// weights.
+// create makes the files in their full size and writes what does not depend on the weights. A disk without room for them
+// is known now.
 func (r *run) create(dir string) error {
+	if err := r.roomFor(dir); err != nil {
+		return err
+	}
 	for _, x := range r.plan.files {
 		f, err := os.OpenFile(filepath.Join(dir, x.name), os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
 			return err
 		}
-		r.files = append(r.files, f)
-		if err := allocate(f, x.size); err != nil {
-			return fmt.Errorf("%s: %d bytes: %w", filepath.Join(dir, x.name), x.size, writeError(err))
+		r.files = append(r.files, &target{File: f})
+		if err := f.Truncate(x.size); err != nil {
+			return writeError(err)
 		}
 		if _, err := f.WriteAt(x.header, 0); err != nil {
 			return writeError(err)
@@ -215,6 +221,27 @@ func (r *run) create(dir string) error {
 		if err := os.WriteFile(filepath.Join(dir, x.name), x.data, 0o644); err != nil {
 			return writeError(err)
 		}
+	}
+	return nil
+}
+
+// roomFor compares the disk's free space with what the files in the folder lack.
+func (r *run) roomFor(dir string) error {
+	free, ok := freeSpace(dir)
+	if !ok {
+		return nil
+	}
+	lack := int64(0)
+	for _, x := range r.plan.files {
+		fi, err := os.Stat(filepath.Join(dir, x.name))
+		if err != nil {
+			lack += x.size
+		} else {
+			lack += max(0, x.size-onDisk(fi))
+		}
+	}
+	if lack > free {
+		return fmt.Errorf("the disk of %s has %d bytes free, %d too few: the files take %d", dir, free, lack-free, r.plan.Bytes())
 	}
 	return nil
 }

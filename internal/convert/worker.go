@@ -1,9 +1,11 @@
 package convert
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"os"
+	"sync"
 
 	"hearth/internal/dtype"
 )
@@ -11,12 +13,14 @@ import (
 // worker carries out pieces, one at a time, in buffers that it keeps.
 type worker struct {
 	src   *parts
-	files []*os.File // nil: nothing is written, only measured
+	files []*target // nil: nothing is written, only measured
 
 	buffers [4][]byte
 	scales  []float32
 	values  [3][]float32
 	checked uint32 // the checksum under way
+	summed  []byte // what was written last, and its checksum, which is often wanted a second time
+	last    uint32
 	writes  []write
 }
 
@@ -67,8 +71,14 @@ func (w *worker) decodeInto(i int, v *view, first, n int) []float32 {
 	return dst
 }
 
-// sum adds bytes to the checksum under way.
-func (w *worker) sum(b []byte) { w.checked = crc32.Update(w.checked, castagnoli, b) }
+// sum adds bytes to the checksum under way, which is one of checksums: those of what was written are known already.
+func (w *worker) sum(b []byte) {
+	crc := w.last
+	if len(b) == 0 || len(w.summed) != len(b) || &w.summed[0] != &b[0] {
+		crc = crc32.Checksum(b, castagnoli)
+	}
+	w.checked = crc32.Update(w.checked, castagnoli, binary.LittleEndian.AppendUint32(nil, crc))
+}
 
 // put writes bytes of matrix e to tensor k of an item.
 func (w *worker) put(it *item, k, e int, at int64, b []byte) error {
@@ -88,16 +98,34 @@ func (w *worker) putTensor(t *Tensor, at int64, b []byte) error {
 		return nil
 	}
 	at += t.Offset
-	if _, err := w.files[t.file].WriteAt(b, at); err != nil {
+	if err := w.files[t.file].writeAt(b, at); err != nil {
 		return writeError(err)
 	}
-	w.writes = append(w.writes, write{t.file, at, int64(len(b)), crc32.Checksum(b, castagnoli)})
+	crc := crc32.Checksum(b, castagnoli)
+	if len(b) > len(w.summed) {
+		w.summed, w.last = b, crc
+	}
+	w.writes = append(w.writes, write{t.file, at, int64(len(b)), crc})
 	return nil
+}
+
+// target is an output file. The system lets one thread write to a file at a time and makes others spin: a mutex leaves
+// their processor to other workers.
+type target struct {
+	*os.File
+	mu sync.Mutex
+}
+
+func (f *target) writeAt(b []byte, at int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.WriteAt(b, at)
+	return err
 }
 
 // do carries out a piece.
 func (w *worker) do(p *piece) (r result, err error) {
-	w.writes, w.checked = nil, 0
+	w.writes, w.checked, w.summed = nil, 0, nil
 	switch {
 	case p.item != nil:
 		err = w.doItem(p, &r)
@@ -177,7 +205,7 @@ func (w *worker) sumFloats(v []float32) {
 
 // fingerprint gives the checksum that do gave for a piece, from a checkpoint that was written.
 func (w *worker) fingerprint(p *piece) (uint32, error) {
-	w.checked = 0
+	w.checked, w.summed = 0, nil
 	if p.item == nil {
 		for i := range p.vectors {
 			v, err := p.vectors[i].get(w.src)

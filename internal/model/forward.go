@@ -8,6 +8,7 @@ import (
 
 	"hearth/internal/checkpoint"
 	"hearth/internal/device"
+	"hearth/internal/dtype"
 )
 
 // Model is a loaded GPT-OSS, ready to run steps. One goroutine owns it.
@@ -47,9 +48,20 @@ func (m *Model) Step(b *Batch, out []Output) error {
 	return s.Finish(out)
 }
 
+// Weights is where a model comes from: a checkpoint, or one whose weights are requantised while they are read. Layers are
+// asked for one at a time, in order.
+type Weights interface {
+	Path() string
+	Config() *checkpoint.Config
+	Embedding() (dtype.Plane, error)        // [Vocab, Hidden]
+	Layer(n int) (*checkpoint.Layer, error) // canonical: [out, in], gate and up rows interleaved
+	FinalNorm() ([]float32, error)          // [Hidden]
+	Head() (dtype.Plane, error)             // [Vocab, Hidden]
+}
+
 // Load makes a session on the device, with room as planned, and loads every weight. Progress, if not nil, is called
 // after each layer. The checkpoint must stay open as long as the model.
-func Load(c *checkpoint.Checkpoint, d device.Device, p Plan, progress func(done, total int)) (*Model, error) {
+func Load(c Weights, d device.Device, p Plan, progress func(done, total int)) (*Model, error) {
 	spec, err := NewSpec(c.Config())
 	if err != nil {
 		return nil, err
@@ -66,7 +78,7 @@ func Load(c *checkpoint.Checkpoint, d device.Device, p Plan, progress func(done,
 	return m, nil
 }
 
-func (m *Model) load(c *checkpoint.Checkpoint, progress func(done, total int)) error {
+func (m *Model) load(c Weights, progress func(done, total int)) error {
 	embedding, err := c.Embedding()
 	if err != nil {
 		return err
