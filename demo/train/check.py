@@ -1,8 +1,8 @@
 """Checks the training model, the decoder and the export against transformers' GptOssForCausalLM (eager, float32).
 
-    python3 train/check.py [--model FOLDER]
+    python3 train/check.py [--tokenizer FOLDER] [--length TOKENS]
 
-Without a folder: random weights, two packed documents, all three computed. With one: the decoder alone on that model."""
+Random weights, every bias and sink away from zero; one long and one short document, packed in a row for the training model."""
 
 import argparse
 import json

@@ -2,8 +2,8 @@
 
     python3 train/train.py --steps 5000 --budget 500 --state /tmp/state --out model
 
-Warm-up, constant rate, then decay over the last part (--decay). Stops by steps or by seconds, whichever comes first,
-and can go on from --resume. Muon for the matrices, AdamW for the rest; experts see MXFP4 values from --quantise-from on."""
+Warm-up, constant rate, then decay over the last part, by seconds (--budget, --decay) or by steps (--steps, --decay-from:
+repeatable on any card). Can go on from --resume. Muon for the matrices, AdamW for the rest; experts see MXFP4 values from --quantise-from on."""
 
 import argparse
 import json
@@ -54,14 +54,16 @@ class Muon:
 
 
 def rate_at(step: int, elapsed: float, options) -> float:
-    """The share of the peak rate: up over --warmup steps, down to 0 over the last --decay seconds."""
+    """The share of the peak rate: up over --warmup steps, down to 0 by steps (--decay-from) or over the last --decay seconds."""
     warm = min(1.0, (step - options.first + 1) / options.warmup)
+    if options.decay_from:
+        return warm * max(0.0, min(1.0, (options.steps - step) / (options.steps - options.decay_from)))
     left = (options.budget - elapsed) / max(options.decay, 1e-9)
     return warm * max(0.0, min(1.0, left))
 
 
-def save(model: Model, folder: pathlib.Path, step: int, adam) -> None:
-    """The state to go on from: float32 weights and AdamW's moments. Muon's momentum starts anew."""
+def save(model: Model, folder: pathlib.Path, step: int) -> None:
+    """The state to go on from: the float32 weights. The optimisers' moments start anew, under a short warm-up."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu() for k, v in model.state_dict().items()}
     experts = {k: weights.pop(k) for k in list(weights) if k in ("layer.gate_up", "layer.down")}
@@ -96,6 +98,8 @@ def arguments():
     p.add_argument("--steps", type=int, default=10 ** 9, help="stop before this step")
     p.add_argument("--budget", type=float, default=480, help="seconds of training, compilation not counted")
     p.add_argument("--decay", type=float, default=150, help="seconds of falling rate at the end")
+    p.add_argument("--decay-from", type=int, default=0, help="first step of the falling rate; with --steps, instead of --decay")
+    p.add_argument("--quantise-from-step", type=int, help="first step with MXFP4 experts, instead of --quantise-from")
     p.add_argument("--warmup", type=int, default=200)
     p.add_argument("--rate", type=float, default=4e-3)
     p.add_argument("--quantise-from", type=float, default=0.4, help="share of the budget after which experts are MXFP4; 0 for a resumed run")
@@ -147,11 +151,13 @@ def main():
         elapsed = time.time() - started if started else 0.0
         if elapsed >= options.budget:
             break
-        if not saved and elapsed >= options.budget - options.decay:
-            save(model, options.state, step, adam)
+        falling = step >= options.decay_from if options.decay_from else elapsed >= options.budget - options.decay
+        if not saved and falling:
+            save(model, options.state, step)
             saved = True
             print(f"state saved at step {step}, {elapsed:.0f} s", flush=True)
-        model.quantised.fill_(float(elapsed >= options.quantise_from * options.budget))
+        late = options.quantise_from_step is not None and step >= options.quantise_from_step
+        model.quantised.fill_(float(late or options.quantise_from_step is None and elapsed >= options.quantise_from * options.budget))
         batch = {k: torch.from_numpy(v).to(device) for k, v in upcoming.items()}
         masks = document_masks(batch["documents"], config.window, mask)
         share = rate_at(step, elapsed, options)
@@ -183,7 +189,7 @@ def main():
     print(f"stopped at step {step}, {tokens:,} tokens, {time.time() - started:.0f} s, peak memory {torch.cuda.max_memory_allocated() / 2 ** 30:.1f} GiB", flush=True)
     model.quantised.fill_(1.0)
     if not saved:
-        save(model, options.state, step, adam)
+        save(model, options.state, step)
     export_model(model, options.out)
     source.close()
 
