@@ -36,18 +36,19 @@ func avx2Level() level {
 // blockKernel is the pair of loops for a format whose scales, if any, come one for every 32 weights.
 type blockKernel struct {
 	bytes  int // of 32 weights
+	rows   int // that dot takes at once
 	dot    func(y, x *float32, data *byte, stride int, scales *byte, scaleStride, blocks, ahead int)
 	decode func(dst *float32, data, scales *byte, blocks int)
 }
 
 var avx2Blocks = [...]blockKernel{
-	dtype.MXFP4:       {16, dotMXFP4, decodeMXFP4},
-	dtype.MXFP4GGML:   {17, dotMXFP4GGML, decodeMXFP4GGML},
-	dtype.MXFP4Ollama: {17, dotMXFP4Ollama, decodeMXFP4Ollama},
-	dtype.BF16:        {64, dotBF16, decodeBF16},
-	dtype.F16:         {64, dotF16, decodeF16},
-	dtype.F32:         {128, dotF32, decodeF32},
-	dtype.Q8_0:        {34, dotQ8_0, decodeQ8_0},
+	dtype.MXFP4:       {16, 8, dotMXFP4, decodeMXFP4},
+	dtype.MXFP4GGML:   {17, 8, dotMXFP4GGML, decodeMXFP4GGML},
+	dtype.MXFP4Ollama: {17, 8, dotMXFP4Ollama, decodeMXFP4Ollama},
+	dtype.BF16:        {64, 4, dotBF16, decodeBF16},
+	dtype.F16:         {64, 4, dotF16, decodeF16},
+	dtype.F32:         {128, 4, dotF32, decodeF32},
+	dtype.Q8_0:        {34, 4, dotQ8_0, decodeQ8_0},
 }
 
 // codeKernel is the pair of loops for bitsandbytes' codes under one rounding.
@@ -142,21 +143,21 @@ func avx2Dot(w *worker, y, x []float32, p *dtype.Plane, first int) bool {
 		if scales != nil {
 			scales = scales[first*per : (first+len(y))*per]
 		}
-		for j := 0; j < len(y); j += 4 {
+		for j := 0; j < len(y); j += k.rows {
 			s := &data[0] // any byte, where the format has its scales within
 			if scales != nil {
 				s = &scales[j*per]
 			}
-			if len(y)-j >= 4 {
-				k.dot(&y[j], &x[0], &data[j*size], size, s, per, per, aheadOf(j, len(y), 4*size))
+			if len(y)-j >= k.rows {
+				k.dot(&y[j], &x[0], &data[j*size], size, s, per, per, aheadOf(j+k.rows, len(y), k.rows*size))
 				continue
 			}
-			for i := j; i < len(y); i++ { // the last rows, each four times
+			for i := j; i < len(y); i++ { // the last rows, each several times
 				if scales != nil {
 					s = &scales[i*per]
 				}
-				k.dot(&w.four[0], &x[0], &data[i*size], 0, s, 0, per, 0)
-				y[i] = w.four[0]
+				k.dot(&w.same[0], &x[0], &data[i*size], 0, s, 0, per, 0)
+				y[i] = w.same[0]
 			}
 		}
 		return true
@@ -170,21 +171,21 @@ func avx2Dot(w *worker, y, x []float32, p *dtype.Plane, first int) bool {
 	scales := unsafe.Slice(w.blockScales(p, first, len(y)), 4*per*len(y))
 	for j := 0; j < len(y); j += 4 {
 		if len(y)-j >= 4 {
-			k.dot(&y[j], &x[0], table, &data[j*size], size, &scales[4*j*per], 4*per, per, eights, aheadOf(j, len(y), 4*size))
+			k.dot(&y[j], &x[0], table, &data[j*size], size, &scales[4*j*per], 4*per, per, eights, aheadOf(j+4, len(y), 4*size))
 			continue
 		}
 		for i := j; i < len(y); i++ {
-			k.dot(&w.four[0], &x[0], table, &data[i*size], 0, &scales[4*i*per], 0, per, eights, 0)
-			y[i] = w.four[0]
+			k.dot(&w.same[0], &x[0], table, &data[i*size], 0, &scales[4*i*per], 0, per, eights, 0)
+			y[i] = w.same[0]
 		}
 	}
 	return true
 }
 
-// aheadOf is how far to ask for memory before its time: the next four rows, if they are this worker's.
-func aheadOf(j, rows, four int) int {
-	if j+4 < rows {
-		return four
+// aheadOf is how far to ask for memory before its time: the rows from next on, if they are this worker's.
+func aheadOf(next, rows, bytes int) int {
+	if next < rows {
+		return bytes
 	}
 	return 0
 }

@@ -4,43 +4,43 @@
 
 package cpu
 
-// dotMXFP4 multiplies four rows, stride bytes apart, of 32*blocks weights each by x and writes four results.
+// dotMXFP4 multiplies 8 rows, stride bytes apart, of 32*blocks weights each by x and writes 8 results.
 // ahead is the distance in bytes at which memory is asked for before its time.
 //
 //go:noescape
 func dotMXFP4(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
 
-// dotMXFP4GGML multiplies four rows, stride bytes apart, of 32*blocks weights each by x and writes four results.
+// dotMXFP4GGML multiplies 8 rows, stride bytes apart, of 32*blocks weights each by x and writes 8 results.
 // ahead is the distance in bytes at which memory is asked for before its time.
 //
 //go:noescape
 func dotMXFP4GGML(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
 
-// dotMXFP4Ollama multiplies four rows, stride bytes apart, of 32*blocks weights each by x and writes four results.
+// dotMXFP4Ollama multiplies 8 rows, stride bytes apart, of 32*blocks weights each by x and writes 8 results.
 // ahead is the distance in bytes at which memory is asked for before its time.
 //
 //go:noescape
 func dotMXFP4Ollama(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
 
-// dotBF16 multiplies four rows, stride bytes apart, of 32*blocks weights each by x and writes four results.
+// dotBF16 multiplies 4 rows, stride bytes apart, of 32*blocks weights each by x and writes 4 results.
 // ahead is the distance in bytes at which memory is asked for before its time.
 //
 //go:noescape
 func dotBF16(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
 
-// dotF16 multiplies four rows, stride bytes apart, of 32*blocks weights each by x and writes four results.
+// dotF16 multiplies 4 rows, stride bytes apart, of 32*blocks weights each by x and writes 4 results.
 // ahead is the distance in bytes at which memory is asked for before its time.
 //
 //go:noescape
 func dotF16(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
 
-// dotF32 multiplies four rows, stride bytes apart, of 32*blocks weights each by x and writes four results.
+// dotF32 multiplies 4 rows, stride bytes apart, of 32*blocks weights each by x and writes 4 results.
 // ahead is the distance in bytes at which memory is asked for before its time.
 //
 //go:noescape
 func dotF32(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
 
-// dotQ8_0 multiplies four rows, stride bytes apart, of 32*blocks weights each by x and writes four results.
+// dotQ8_0 multiplies 4 rows, stride bytes apart, of 32*blocks weights each by x and writes 4 results.
 // ahead is the distance in bytes at which memory is asked for before its time.
 //
 //go:noescape
@@ -161,3 +161,8 @@ func mostOf(v *float32, n int) (most float32, broken bool)
 //
 //go:noescape
 func swiglu8(h *[8]float32, y *[16]float32, bias *[16]float32, alpha float32, limit float32)
+
+// readLines reads n times 256 bytes.
+//
+//go:noescape
+func readLines(p *byte, n int)

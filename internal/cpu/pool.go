@@ -16,12 +16,12 @@ type job interface {
 // worker is a thread's scratch memory.
 type worker struct {
 	k      *kernels
-	tile   []float32 // decoded weight rows, [tileRows, widest input]
-	y      []float32 // products of a tile, [batch rows, tileRows]
-	scores []float32 // attention scores of a group of heads, [group, context]
-	sums   []float32 // unfinished sums of a panel, eight lanes each, [tileRows, panelRows, 8]
-	scales []float32 // un-nested scales of a tile
-	four   [4]float32
+	tile   []float32  // decoded weight rows, [tileRows, widest input]
+	y      []float32  // products of a tile, [batch rows, tileRows]
+	scores []float32  // attention scores of a group of heads, [group, context]
+	sums   []float32  // unfinished sums of a panel, eight lanes each, [tileRows, panelRows, 8]
+	scales []float32  // un-nested scales of a tile
+	same   [8]float32 // results of one row, taken several times
 	draw   drawScratch
 }
 

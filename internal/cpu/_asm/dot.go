@@ -12,9 +12,9 @@ import (
 // one fused multiply-add after the other, and reduce4 adds the lanes. So a result does not depend on how many rows a
 // batch has.
 
-// dotKernels emit y[j] = x · row j for four rows in the format of the checkpoint. Four rows keep four chains of
-// multiply-adds in flight; their bytes are four streams of which the processor's prefetcher sees only starts, so the
-// kernel itself asks for the four rows that come after, line by line.
+// dotKernels emit y[j] = x · row j for four or eight rows in the format of the checkpoint. So many rows keep as many
+// chains of multiply-adds in flight; their bytes are streams of which the processor's prefetcher sees only starts, so
+// the kernel itself asks for the rows that come after, line by line.
 func dotKernels() {
 	for _, f := range formats() {
 		dotKernel(f)
@@ -26,48 +26,72 @@ func dotKernels() {
 
 func dotKernel(f format) {
 	TEXT("dot"+f.name, NOSPLIT, "func(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)")
-	Doc(fmt.Sprintf("dot%s multiplies four rows, stride bytes apart, of 32*blocks weights each by x and writes four results.", f.name),
+	Doc(fmt.Sprintf("dot%s multiplies %d rows, stride bytes apart, of 32*blocks weights each by x and writes %d results.", f.name, f.rows, f.rows),
 		"ahead is the distance in bytes at which memory is asked for before its time.")
 	Pragma("noescape")
-	x, data, stride := Load(Param("x"), GP64()), Load(Param("data"), GP64()), Load(Param("stride"), GP64())
-	stride3 := GP64()
-	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
-	var scale, scaleStride, scaleStride3 Register
+	x, data := Load(Param("x"), GP64()), newRows("data", "stride", f.rows)
+	var scale *rows
 	if f.apart {
-		scale, scaleStride = Load(Param("scales"), GP64()), Load(Param("scaleStride"), GP64())
-		scaleStride3 = GP64()
-		LEAQ(Mem{Base: scaleStride, Index: scaleStride, Scale: 2}, scaleStride3)
+		scale = newRows("scales", "scaleStride", f.rows)
 	}
 	ahead := Load(Param("ahead"), GP64())
-	ADDQ(data, ahead)
+	ADDQ(data.base[0], ahead)
 	blocks := Load(Param("blocks"), GP64())
 	c := f.setup()
-	acc := zeroed(4)
+	acc := zeroed(f.rows)
 
 	Label("block")
-	for p := 0; p < 4*f.bytes; p += 64 {
+	for p := 0; p < f.rows*f.bytes; p += 64 {
 		PREFETCHT0(Mem{Base: ahead, Disp: p})
 	}
-	ADDQ(U32(4*f.bytes), ahead)
-	for r := range 4 {
+	ADDQ(U32(f.rows*f.bytes), ahead)
+	for r := range f.rows {
 		var s Mem
 		if f.apart {
-			s = row(scale, scaleStride, scaleStride3, r)
+			s = scale.row(r)
 		}
-		f.decode(c, row(data, stride, stride3, r), s, func(g int, v VecVirtual) {
+		f.decode(c, data.row(r), s, func(g int, v VecVirtual) {
 			VFMADD231PS(Mem{Base: x, Disp: 32 * g}, v, acc[r])
 		})
 	}
 	ADDQ(U32(128), x)
-	ADDQ(U32(f.bytes), data)
+	data.advance(f.bytes)
 	if f.apart {
-		INCQ(scale)
+		scale.advance(1)
 	}
 	DECQ(blocks)
 	JNZ(LabelRef("block"))
-	VMOVUPS(reduce4(acc), Mem{Base: Load(Param("y"), GP64())})
+	y := Load(Param("y"), GP64())
+	for r := 0; r < f.rows; r += 4 {
+		VMOVUPS(reduce4(acc[r:r+4]), Mem{Base: y, Disp: 4 * r})
+	}
 	VZEROUPPER()
 	RET()
+}
+
+// rows are up to eight streams, a stride apart.
+type rows struct {
+	base            []Register // of the first and the fifth row
+	stride, stride3 Register
+}
+
+func newRows(base, stride string, n int) *rows {
+	r := &rows{base: []Register{Load(Param(base), GP64())}, stride: Load(Param(stride), GP64()), stride3: GP64()}
+	LEAQ(Mem{Base: r.stride, Index: r.stride, Scale: 2}, r.stride3)
+	if n > 4 {
+		fifth := GP64()
+		LEAQ(Mem{Base: r.base[0], Index: r.stride, Scale: 4}, fifth)
+		r.base = append(r.base, fifth)
+	}
+	return r
+}
+
+func (r *rows) row(i int) Mem { return row(r.base[i/4], r.stride, r.stride3, i%4) }
+
+func (r *rows) advance(bytes int) {
+	for _, b := range r.base {
+		ADDQ(U32(bytes), b)
+	}
 }
 
 // row addresses the same place in row r of four.

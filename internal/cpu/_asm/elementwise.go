@@ -8,7 +8,28 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-func elementwiseKernels() { swigluKernel() }
+func elementwiseKernels() {
+	swigluKernel()
+	readKernel()
+}
+
+// readKernel is the yardstick: loads and nothing else.
+func readKernel() {
+	TEXT("readLines", NOSPLIT, "func(p *byte, n int)")
+	Doc("readLines reads n times 256 bytes.")
+	Pragma("noescape")
+	p, n := Load(Param("p"), GP64()), Load(Param("n"), GP64())
+	v := zeroed(4)
+	Label("line")
+	for i := range 8 {
+		VPOR(Mem{Base: p, Disp: 32 * i}, v[i%4], v[i%4])
+	}
+	ADDQ(U32(256), p)
+	DECQ(n)
+	JNZ(LabelRef("line"))
+	VZEROUPPER()
+	RET()
+}
 
 func constant(f float32) Mem {
 	bits := math.Float32bits(f)

@@ -11,6 +11,7 @@ import (
 // A format emits the decoding of 32 consecutive weights into four registers of eight float32, in their order.
 type format struct {
 	name  string // as it stands in the kernels' names
+	rows  int    // that a dot product takes at once: more where decoding leaves the multiply-adds waiting
 	bytes int    // of 32 weights in the data stream
 	// apart says that a second stream holds one byte of scale for every 32 weights.
 	apart bool
@@ -31,10 +32,10 @@ type constants struct {
 func formats() []format {
 	return []format{
 		mxfp4("MXFP4", 16, true, pairs), mxfp4("MXFP4GGML", 17, false, halves), mxfp4("MXFP4Ollama", 17, false, pairs),
-		{name: "BF16", bytes: 64, setup: none, decode: decodeBF16},
-		{name: "F16", bytes: 64, setup: none, decode: decodeF16},
-		{name: "F32", bytes: 128, setup: none, decode: decodeF32},
-		{name: "Q8_0", bytes: 34, setup: none, decode: decodeQ8},
+		{name: "BF16", rows: 4, bytes: 64, setup: none, decode: decodeBF16},
+		{name: "F16", rows: 4, bytes: 64, setup: none, decode: decodeF16},
+		{name: "F32", rows: 4, bytes: 128, setup: none, decode: decodeF32},
+		{name: "Q8_0", rows: 4, bytes: 34, setup: none, decode: decodeQ8},
 	}
 }
 
@@ -154,7 +155,7 @@ func mxfp4(name string, bytes int, apart bool, order nibbles) format {
 		VBROADCASTI128(Mem{Base: c.tables, Index: at, Scale: 1, Disp: 16}, high)
 		unpack(c, order, codes, low, high, emit)
 	}
-	return format{name: name, bytes: bytes, apart: apart, setup: setup, decode: decode}
+	return format{name: name, rows: 8, bytes: bytes, apart: apart, setup: setup, decode: decode}
 }
 
 // unpack looks 32 codes up in the two tables of bytes and widens the bfloat16s.
