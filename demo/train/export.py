@@ -53,7 +53,7 @@ def write(state: dict, config: Config, folder: pathlib.Path) -> None:
     specials = {t["content"]: t["id"] for t in document["added_tokens"]}
     save_file({k: v.cpu() for k, v in tensors(state, config).items()}, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config_json(config, specials), indent=2) + "\n")
-    generation = {"bos_token_id": specials["<|startoftext|>"], "do_sample": True, "eos_token_id": [specials[s] for s in ("<|return|>", "<|endoftext|>", "<|call|>")],
+    generation = {"bos_token_id": specials["<|startoftext|>"], "do_sample": True, "temperature": 0.2, "eos_token_id": [specials[s] for s in ("<|return|>", "<|endoftext|>", "<|call|>")],
                   "pad_token_id": specials["<|endoftext|>"], "transformers_version": "4.55.0.dev0"}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != "SHA256SUMS")

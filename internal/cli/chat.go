@@ -37,22 +37,24 @@ func newChat(s Streams) *cobra.Command {
 		Use:   "chat [MODEL]",
 		Short: "Talk to a model in the terminal",
 		Long: `Chat loads a model and talks to it in the terminal, reasoning apart from the answer. In a pipe the whole input is one
-message and the answer is plain text. With --url it talks to a server that runs already.`,
-		Example: `  hearth chat ./gpt-oss-20b
+message and the answer is plain text. Without MODEL it talks to the small demo model that is embedded in the program, with
+--url to a server that runs already.`,
+		Example: `  hearth chat
+  hearth chat ./gpt-oss-20b
   echo "What is a sink?" | hearth chat ./gpt-oss-20b
   hearth chat --url http://127.0.0.1:8000`,
 		Args: func(c *cobra.Command, args []string) error {
 			if f.url != "" {
 				return exactly(0, "no model beside --url")(c, args)
 			}
-			return exactly(1, "a model (a folder, a file or ORG/NAME), or --url")(c, args)
+			return atMost(1, "a model (a folder, a file or ORG/NAME), or --url")(c, args)
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			o := f.options(s, c.Flags().Changed)
 			if f.url != "" {
 				return tui.Run(c.Context(), o)
 			}
-			return chat(c.Context(), args[0], &f, o)
+			return chat(c.Context(), modelArg(args), &f, o)
 		},
 	}
 	fs := c.Flags()
@@ -60,7 +62,7 @@ message and the answer is plain text. With --url it talks to a server that runs 
 	fs.StringVar(&f.apiKey, "api-key", "", "key for --url (default: HEARTH_API_KEY)")
 	fs.StringVar(&f.effort, "effort", "", "reasoning effort: low, medium or high")
 	fs.StringVar(&f.system, "system", "", "instructions for the model")
-	fs.Float64Var(&f.temperature, "temperature", 1, "0 always takes the most likely token")
+	fs.Float64Var(&f.temperature, "temperature", 1, "0 always takes the most likely token (default: the model's)")
 	fs.Float64Var(&f.topP, "top-p", 1, "draw from the most likely tokens that have this share together")
 	fs.Int64Var(&f.seed, "seed", 0, "the same seed gives the same answer")
 	fs.IntVar(&f.maxTokens, "max-tokens", 0, "longest answer, reasoning included (default: what the context leaves)")

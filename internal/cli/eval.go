@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -44,7 +43,7 @@ the reference's own answers. Without MODEL it scores the embedded demo model on 
 	}
 	fs := c.Flags()
 	fs.StringVar(&f.items, "items", "", "items, one JSON object a line (default: those of the demo model)")
-	fs.StringVar(&f.reference, "reference", "", "compare distributions with this model's; demo stands for the embedded one")
+	fs.StringVar(&f.reference, "reference", "", "compare distributions with this model's; hearth-demo is the embedded one")
 	fs.StringVar(&f.plot, "plot", "", "draw exact match by skill into this SVG file")
 	fs.BoolVar(&f.asJSON, "json", false, "print JSON, wrong answers included")
 	fs.BoolVar(&f.failures, "failures", false, "list the wrong answers")
@@ -59,14 +58,14 @@ func runEval(ctx context.Context, s Streams, args []string, f *evalFlags) error 
 		return err
 	}
 	items = spread(items, f.limit)
-	subject, r, err := evalSubject(modelArg(args), &f.model)
+	subject, r, err := evalSubject(ctx, s.Err, modelArg(args), &f.model)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	o := eval.Options{Parallel: r.plan.MaxSeqs}
 	if f.reference != "" {
-		ref, rr, err := evalSubject(f.reference, &f.model)
+		ref, rr, err := evalSubject(ctx, s.Err, f.reference, &f.model)
 		if err != nil {
 			return fmt.Errorf("--reference: %w", err)
 		}
@@ -137,7 +136,11 @@ func spread(items []eval.Item, n int) []eval.Item {
 }
 
 // evalSubject loads a model to be asked. Prefix caching stays on: the system message is the same in all items.
-func evalSubject(path string, f *modelFlags) (*eval.Subject, *loaded, error) {
+func evalSubject(ctx context.Context, w io.Writer, arg string, f *modelFlags) (*eval.Subject, *loaded, error) {
+	path, _, err := resolveModel(ctx, w, arg, &f.hub)
+	if err != nil {
+		return nil, nil, err
+	}
 	r, err := load(path, f, slog.New(slog.DiscardHandler), engine.Observer(nil))
 	if err != nil {
 		return nil, nil, err
@@ -146,41 +149,4 @@ func evalSubject(path string, f *modelFlags) (*eval.Subject, *loaded, error) {
 		Engine: r.engine, Harmony: r.harmony, EOS: r.eos(), Vocab: r.checkpoint.Config().Vocab,
 		Prompt: harmony.PromptOptions{Identity: harmony.DefaultIdentity, KnowledgeCutoff: harmony.DefaultKnowledgeCutoff},
 	}, r, nil
-}
-
-// demoName is the argument that stands for the embedded model.
-const demoName = "demo"
-
-// modelArg is the model of a command line, the embedded one where none is named.
-func modelArg(args []string) string {
-	if len(args) == 0 {
-		return demoName
-	}
-	return args[0]
-}
-
-// unpackDemo writes the embedded model where a checkpoint can be mapped: the user's cache, or a temporary folder.
-func unpackDemo() (string, error) {
-	base, err := os.UserCacheDir()
-	if err == nil {
-		base = filepath.Join(base, "hearth")
-		if dir, err := demo.Unpack(base); err == nil {
-			return dir, nil
-		}
-	}
-	dir, err := demo.Unpack(filepath.Join(os.TempDir(), "hearth"))
-	if err != nil {
-		return "", fmt.Errorf("the embedded model cannot be unpacked: %w", err)
-	}
-	return dir, nil
-}
-
-// atMost is exactly for an argument that may be left out.
-func atMost(n int, what string) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) <= n {
-			return nil
-		}
-		return &usageError{c.CommandPath(), fmt.Errorf("%s takes %s at most, got also %q", c.CommandPath(), what, strings.Join(args[n:], " "))}
-	}
 }

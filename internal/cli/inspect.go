@@ -24,15 +24,15 @@ func newInspect(s Streams) *cobra.Command {
 		length                    int
 	)
 	c := &cobra.Command{
-		Use:   "inspect MODEL",
+		Use:   "inspect [MODEL]",
 		Short: "Show what a checkpoint holds and whether it fits",
 		Long: `Inspect reads a checkpoint's headers: its layout, its shapes against its configuration, bytes by part and format,
 the KV cache a token takes, and whether it fits this machine or a named card, with the reasons. With --verify it reads every
 value too, and fails if one is such as no sound checkpoint has.`,
 		Example: "  hearth inspect ./gpt-oss-20b --gpu rtx3090\n  hearth inspect ./gpt-oss-20b --json | jq .parts",
-		Args:    exactly(1, "a model: a folder, a file or ORG/NAME"),
+		Args:    atMost(1, "a model: a folder, a file or ORG/NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := openModel(cmd.Context(), s.Err, args[0], &files)
+			c, err := openModel(cmd.Context(), s.Err, modelArg(args), &files)
 			if err != nil {
 				return err
 			}

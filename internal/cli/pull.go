@@ -114,9 +114,13 @@ func (f *hubFlags) client() (*hub.Client, error) {
 }
 
 // resolveModel turns the argument of a command into a path that a reader opens and a name for people. What exists here
-// is taken as it is; ORG/NAME is taken from the hub cache after one question to the hub, or downloaded.
+// is taken as it is; hearth-demo is the embedded model; ORG/NAME is taken from the hub cache after one question to the hub, or downloaded.
 func resolveModel(ctx context.Context, w io.Writer, arg string, f *hubFlags) (path, name string, err error) {
 	missing := modelExists(arg)
+	if arg == demoName && missing != nil {
+		path, err = unpackDemo()
+		return path, demoName, err
+	}
 	ref, refErr := f.ref(arg)
 	if _, plain := hub.ParseRef(arg); missing == nil || !plain {
 		if missing == nil && (f.revision != "" || f.layout != "" || f.file != "") {

@@ -35,17 +35,19 @@ type serveFlags struct {
 func newServe(s Streams) *cobra.Command {
 	var f serveFlags
 	c := &cobra.Command{
-		Use:   "serve MODEL",
+		Use:   "serve [MODEL]",
 		Short: "Serve a model over OpenAI's API",
-		Long: `Serve loads a checkpoint and answers OpenAI's API: chat completions, completions, models, tokenize.
+		Long: `Serve loads a checkpoint and answers OpenAI's API: chat completions, completions, models, tokenize. Without MODEL it
+serves the small demo model that is embedded in the program. Requests that name no sampling parameters take those of the
+model's generation_config.json, else OpenAI's (temperature 1).
 Flags have vLLM's names where vLLM has them.`,
 		Example: `  hearth serve ./gpt-oss-20b
   hearth serve openai/gpt-oss-20b --max-model-len 32768
   hearth serve ./gpt-oss-20b --host 0.0.0.0 --port 8080 --api-key secret --max-model-len 32768
   curl http://127.0.0.1:8000/v1/chat/completions -d '{"messages":[{"role":"user","content":"Hello"}]}'`,
-		Args: exactly(1, "a model: a folder, a file or ORG/NAME"),
+		Args: atMost(1, "a model: a folder, a file or ORG/NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return serve(c.Context(), s, args[0], &f)
+			return serve(c.Context(), s, modelArg(args), &f)
 		},
 	}
 	fs := c.Flags()
@@ -136,12 +138,16 @@ func (r *loaded) newServer(path string, f *serveFlags, date func() string, m *se
 	if env := os.Getenv("HEARTH_API_KEY"); len(keys) == 0 && env != "" {
 		keys = []string{env}
 	}
+	defaults, err := samplingDefaults(r.checkpoint.Path())
+	if err != nil {
+		return nil, err
+	}
 	names := r.names(path, f.names)
 	return server.New(server.Options{
 		Engine: r.engine, Harmony: r.harmony, Tokenizer: r.tokenizer,
 		ModelID: names[0], Aliases: names[1:], MaxContext: r.plan.MaxContext, Vocab: r.checkpoint.Config().Vocab, EOS: r.eos(),
-		Prompt:  harmony.PromptOptions{Identity: harmony.DefaultIdentity, KnowledgeCutoff: harmony.DefaultKnowledgeCutoff},
-		Date:    date,
+		Prompt: harmony.PromptOptions{Identity: harmony.DefaultIdentity, KnowledgeCutoff: harmony.DefaultKnowledgeCutoff},
+		Date:   date, Defaults: defaults,
 		APIKeys: keys, CORS: f.cors, Version: Version, Metrics: m, Log: log,
 	})
 }
