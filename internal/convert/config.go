@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"hearth/internal/checkpoint"
@@ -144,18 +145,18 @@ func (b *builder) freshConfig(out map[string]any) {
 		}
 	}
 	for k, v := range map[string]any{
-		"architectures": []string{"GptOssForCausalLM"}, "model_type": "gpt_oss", "attention_bias": true, "attention_dropout": 0.0,
+		"architectures": []string{"GptOssForCausalLM"}, "model_type": "gpt_oss", "attention_bias": true, "attention_dropout": real(0, 64),
 		"experts_per_token": c.TopK, "num_experts_per_tok": c.TopK, "num_local_experts": c.Experts, "head_dim": c.HeadDim,
 		"hidden_act": "silu", "hidden_size": c.Hidden, "initial_context_length": c.Rope.OriginalContext, "initializer_range": 0.02,
 		"intermediate_size": c.Intermediate, "layer_types": types, "max_position_embeddings": c.MaxPosition,
 		"num_attention_heads": c.Heads, "num_key_value_heads": c.KVHeads, "num_hidden_layers": c.Layers, "output_router_logits": false,
-		"rms_norm_eps": c.Eps, "router_aux_loss_coef": 0.9, "swiglu_limit": c.SwigluLimit, "tie_word_embeddings": false,
+		"rms_norm_eps": real(float64(c.Eps), 32), "router_aux_loss_coef": 0.9, "swiglu_limit": real(float64(c.SwigluLimit), 32), "tie_word_embeddings": false,
 		"use_cache": true, "vocab_size": c.Vocab,
 	} {
 		out[k] = v
 	}
 	if c.SwigluAlpha != publishedAlpha {
-		out["swiglu_alpha"] = c.SwigluAlpha
+		out["swiglu_alpha"] = real(float64(c.SwigluAlpha), 32)
 	}
 	if window > 0 {
 		out["sliding_window"] = window
@@ -182,7 +183,7 @@ func (b *builder) ropeConfig(out map[string]any) {
 		return
 	}
 	out["rope_scaling"] = map[string]any{
-		"rope_type": "yarn", "factor": r.Factor, "beta_fast": r.BetaFast, "beta_slow": r.BetaSlow,
+		"rope_type": "yarn", "factor": real(r.Factor, 64), "beta_fast": real(r.BetaFast, 64), "beta_slow": real(r.BetaSlow, 64),
 		"original_max_position_embeddings": r.OriginalContext, "truncate": r.Truncate,
 	}
 }
@@ -209,7 +210,7 @@ func (b *builder) bnbConfig() map[string]any {
 	return map[string]any{
 		"quant_method": "bitsandbytes", "load_in_4bit": true, "load_in_8bit": false, "_load_in_4bit": true, "_load_in_8bit": false,
 		"bnb_4bit_quant_type": kind, "bnb_4bit_use_double_quant": double, "bnb_4bit_compute_dtype": round,
-		"bnb_4bit_quant_storage": "uint8", "llm_int8_skip_modules": skip, "llm_int8_threshold": 6.0,
+		"bnb_4bit_quant_storage": "uint8", "llm_int8_skip_modules": skip, "llm_int8_threshold": real(6, 64),
 		"llm_int8_enable_fp32_cpu_offload": false, "llm_int8_has_fp16_weight": false,
 	}
 }
@@ -218,10 +219,10 @@ func (b *builder) bnbConfig() map[string]any {
 func (b *builder) openAIFiles() error {
 	c, r := b.cfg, b.cfg.Rope
 	config := fmt.Appendf(nil, `{"num_hidden_layers": %d, "num_experts": %d, "experts_per_token": %d, "vocab_size": %d, "hidden_size": %d, `+
-		`"intermediate_size": %d, "swiglu_limit": %v, "head_dim": %d, "num_attention_heads": %d, "num_key_value_heads": %d, `+
-		`"sliding_window": %d, "initial_context_length": %d, "rope_theta": %v, "rope_scaling_factor": %v, "rope_ntk_alpha": %v, "rope_ntk_beta": %v}`,
-		c.Layers, c.Experts, c.TopK, c.Vocab, c.Hidden, c.Intermediate, jsonReal(float64(c.SwigluLimit)), c.HeadDim, c.Heads, c.KVHeads,
-		c.Windows[0], r.OriginalContext, r.Theta, jsonReal(r.Factor), r.BetaSlow, r.BetaFast)
+		`"intermediate_size": %d, "swiglu_limit": %s, "head_dim": %d, "num_attention_heads": %d, "num_key_value_heads": %d, `+
+		`"sliding_window": %d, "initial_context_length": %d, "rope_theta": %v, "rope_scaling_factor": %s, "rope_ntk_alpha": %v, "rope_ntk_beta": %v}`,
+		c.Layers, c.Experts, c.TopK, c.Vocab, c.Hidden, c.Intermediate, real(float64(c.SwigluLimit), 32), c.HeadDim, c.Heads, c.KVHeads,
+		c.Windows[0], r.OriginalContext, r.Theta, real(r.Factor, 64), r.BetaSlow, r.BetaFast)
 	var pretty bytes.Buffer
 	if err := json.Indent(&pretty, config, "", "  "); err != nil {
 		return err
@@ -231,10 +232,12 @@ func (b *builder) openAIFiles() error {
 	return b.carry(folder(b.plan.src.src.Path()))
 }
 
-// jsonReal prints a number that readers expect with a point.
-func jsonReal(x float64) string {
-	if s := fmt.Sprint(x); strings.ContainsAny(s, ".e") {
-		return s
+// real prints a number with a point: Transformers takes 7 for an integer and refuses it where it wants a float. bits is
+// the precision that the number came in.
+func real(x float64, bits int) json.RawMessage {
+	s := strconv.FormatFloat(x, 'g', -1, bits)
+	if !strings.ContainsAny(s, ".e") {
+		s += ".0"
 	}
-	return fmt.Sprintf("%.1f", x)
+	return json.RawMessage(s)
 }
