@@ -57,27 +57,44 @@ func portable() kernels {
 // product fills w.y[i*tileRows+j] with x[rows[i]] · row first+j of p for r rows of weights. A single row of activations
 // takes the weights as they are stored; several share one decoding.
 func (w *worker) product(p *dtype.Plane, first, r int, x []float32, rows []int32, n int) {
-	if n == 1 {
-		at := 0
-		if rows != nil {
-			at = int(rows[0])
-		}
-		if w.k.dot(w, w.y[:r], x[at*p.Cols:(at+1)*p.Cols], p, first) {
-			return
-		}
+	if n == 1 && w.k.dot(w, w.y[:r], single(x, rows, p.Cols), p, first) {
+		return
 	}
 	w.k.decode(w, w.tile[:r*p.Cols], p, first, r)
 	w.k.mul(w, x, rows, n, p.Cols, r)
 }
 
-// productStack is product for one expert of a stack.
+// single is the one row of a batch of one.
+func single(x []float32, rows []int32, cols int) []float32 {
+	at := 0
+	if rows != nil {
+		at = int(rows[0]) * cols
+	}
+	return x[at : at+cols]
+}
+
+// productStack is product for one expert of a stack; first and r are even. Where gate and up rows are stored apart, the
+// products of the one follow those of the other and are then interleaved.
 func (w *worker) productStack(s *dtype.Stack, e, first, r int, x []float32, rows []int32, n int) {
+	even := &s.Even[e]
 	if s.Odd == nil {
-		w.product(&s.Even[e], first, r, x, rows, n)
+		w.product(even, first, r, x, rows, n)
 		return
 	}
-	s.DecodeRows(w.tile[:r*s.Even[e].Cols], e, first, r)
-	w.k.mul(w, x, rows, n, s.Even[e].Cols, r)
+	odd, f, half, cols := &s.Odd[e], first/2, r/2, even.Cols
+	one := n == 1 && w.k.dot(w, w.y[:half], single(x, rows, cols), even, f) && w.k.dot(w, w.y[half:r], single(x, rows, cols), odd, f)
+	if !one {
+		w.k.decode(w, w.tile[:half*cols], even, f, half)
+		w.k.decode(w, w.tile[half*cols:r*cols], odd, f, half)
+		w.k.mul(w, x, rows, n, cols, r)
+	}
+	for i := range n {
+		y := (*[tileRows]float32)(w.y[i*tileRows:])
+		apart := *y
+		for j := range half {
+			y[2*j], y[2*j+1] = apart[j], apart[half+j]
+		}
+	}
 }
 
 // portableScores takes four query heads at a time past every key.

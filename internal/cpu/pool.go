@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -25,11 +26,18 @@ type worker struct {
 	draw   drawScratch
 }
 
-// pool keeps its workers parked between operations; the caller is the first of them.
+// pool shares the items of one operation after another among its workers; the caller is the first of them. The others
+// look for the next operation for a bounded time, giving way to other threads, and then park: a worker that only spins
+// ruins a machine whose cores are wanted elsewhere, one that parks at once costs a wake-up for each of some hundred
+// operations a token. Whoever comes late finds the operation closed; nobody waits for a worker that did not start.
 type pool struct {
 	workers []*worker
-	start   []chan struct{} // one for each worker but the first
-	wg      sync.WaitGroup
+	helpers []helper
+	done    chan struct{} // the last worker to leave a closed operation
+	ended   sync.WaitGroup
+
+	// state counts the operations in its upper bits and the helpers inside in its lower ones; the bit open between.
+	state atomic.Uint64
 
 	job  job
 	n    int
@@ -37,17 +45,29 @@ type pool struct {
 	err  atomic.Pointer[error]
 }
 
+const (
+	open      = 1 << 16 // helpers may enter
+	operation = 1 << 17 // counts operations
+)
+
+// helper is a worker's place to park.
+type helper struct {
+	parked atomic.Bool
+	wake   chan struct{}
+}
+
+// spins is how often a worker looks for news before it parks, tight how often before it gives way each time: together
+// some tens of microseconds, longer than the serial parts of a step.
+const (
+	spins = 400
+	tight = 200
+)
+
 func newPool(workers []*worker) *pool {
-	p := &pool{workers: workers}
-	for _, w := range workers[1:] {
-		c := make(chan struct{})
-		p.start = append(p.start, c)
-		go func() {
-			for range c {
-				p.work(w)
-				p.wg.Done()
-			}
-		}()
+	p := &pool{workers: workers, helpers: make([]helper, len(workers)-1), done: make(chan struct{}, 1)}
+	for i := range p.helpers {
+		p.helpers[i].wake = make(chan struct{}, 1)
+		p.ended.Go(func() { p.help(&p.helpers[i], workers[i+1]) })
 	}
 	return p
 }
@@ -56,13 +76,77 @@ func newPool(workers []*worker) *pool {
 func (p *pool) run(j job, n int) {
 	p.job, p.n = j, n
 	p.next.Store(0)
-	helpers := min(len(p.start), n-1)
-	p.wg.Add(max(helpers, 0))
-	for i := range helpers {
-		p.start[i] <- struct{}{}
+	if n < 2 || len(p.helpers) == 0 {
+		p.work(p.workers[0])
+		return
+	}
+	s := (p.state.Load()/operation + 1) * operation
+	p.state.Store(s + open) // nobody is inside
+	for i := range min(len(p.helpers), n-1) {
+		if h := &p.helpers[i]; h.parked.Load() && h.parked.CompareAndSwap(true, false) {
+			h.wake <- struct{}{}
+		}
 	}
 	p.work(p.workers[0])
-	p.wg.Wait()
+	p.state.Add(^uint64(open - 1)) // close
+	for i := 0; p.state.Load() != s; i++ {
+		if i < tight {
+			continue
+		}
+		if i < spins {
+			runtime.Gosched()
+			continue
+		}
+		<-p.done // or a leftover of an earlier operation: look again
+	}
+}
+
+// help takes part in one operation after another until close.
+func (p *pool) help(h *helper, w *worker) {
+	var seen uint64
+	for idle := 0; ; idle++ {
+		s := p.state.Load()
+		if s == stopped {
+			return
+		}
+		if s&open != 0 && s/operation != seen {
+			if !p.state.CompareAndSwap(s, s+1) {
+				continue // another helper came or left
+			}
+			seen, idle = s/operation, 0
+			p.work(w)
+			if left := p.state.Add(^uint64(0)); left%operation == 0 {
+				select {
+				case p.done <- struct{}{}:
+				default:
+				}
+			}
+			continue
+		}
+		if idle < tight {
+			continue
+		}
+		if idle < spins {
+			runtime.Gosched()
+			continue
+		}
+		p.park(h, seen)
+		idle = 0
+	}
+}
+
+// stopped is the state of a closed pool.
+const stopped = ^uint64(0)
+
+// park sleeps until run or close wakes the helper, unless there is news already.
+func (p *pool) park(h *helper, seen uint64) {
+	h.parked.Store(true)
+	if s := p.state.Load(); s == stopped || s&open != 0 && s/operation != seen {
+		if h.parked.CompareAndSwap(true, false) {
+			return
+		}
+	}
+	<-h.wake // sent by whoever took parked back
 }
 
 // work claims items until none is left. A fault while reading a mapping (the file shrank, the disk failed) arrives as
@@ -93,8 +177,13 @@ func (p *pool) takeErr() error {
 	return nil
 }
 
+// close ends the helpers and waits for them. No operation may be running.
 func (p *pool) close() {
-	for _, c := range p.start {
-		close(c)
+	p.state.Store(stopped)
+	for i := range p.helpers {
+		if h := &p.helpers[i]; h.parked.CompareAndSwap(true, false) {
+			h.wake <- struct{}{}
+		}
 	}
+	p.ended.Wait()
 }

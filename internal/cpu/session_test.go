@@ -38,15 +38,16 @@ type shape struct {
 	spec    device.Spec
 	dense   func(r random, rows, cols int) dtype.Plane
 	experts func(r random, rows, cols int) dtype.Plane
+	split   bool // gate and up rows apart
 }
 
 // tinyShape has odd sizes: no width is a multiple of the tile, the window of the page, or the group of four.
 func tinyShape() shape {
-	return shape{device.Spec{
+	return shape{spec: device.Spec{
 		Layers: 3, Hidden: 50, Intermediate: 23, Heads: 6, KVHeads: 2, HeadDim: 10, Experts: 7, TopK: 3, Vocab: 101,
 		Eps: 1e-5, SwigluAlpha: 1.702, SwigluLimit: 7, Windows: []int{5, 0, 5},
 		InvFreq: []float32{1, 0.3, 0.1, 0.03, 0.01}, RopeScale: 1.3,
-	}, random.plane, random.plane}
+	}, dense: random.plane, experts: random.plane}
 }
 
 // blockShape has the sizes that vector kernels are made for, MXFP4 experts and BF16 elsewhere, as the official model.
@@ -59,7 +60,32 @@ func blockShape() shape {
 	}
 	sp := tinyShape().spec
 	sp.Hidden, sp.Intermediate, sp.HeadDim, sp.InvFreq = 64, 96, 64, make([]float32, 32)
-	return shape{sp, stored(dtype.BF16), stored(dtype.MXFP4)}
+	return shape{spec: sp, dense: stored(dtype.BF16), experts: stored(dtype.MXFP4)}
+}
+
+// apart stores gate and up rows apart: the same values, and so the same results.
+func (m shape) apart() shape { m.split = true; return m }
+
+// split takes the rows of an MXFP4 or F32 plane apart.
+func split(t testing.TB, p dtype.Plane) (even, odd dtype.Plane) {
+	t.Helper()
+	half := func(b []byte, r int) (h []byte) {
+		n := len(b) / p.Rows
+		for ; r < p.Rows; r += 2 {
+			h = append(h, b[r*n:(r+1)*n]...)
+		}
+		return h
+	}
+	for r, d := range []*dtype.Plane{&even, &odd} {
+		*d = dtype.Plane{Format: p.Format, Rows: p.Rows / 2, Cols: p.Cols, Data: half(p.Data, r)}
+		if p.Scales != nil {
+			d.Scales = half(p.Scales, r)
+		}
+		if err := d.Check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return even, odd
 }
 
 // tiny is a session of the tinyShape at the level that a user gets.
@@ -102,6 +128,13 @@ func (m shape) open(t testing.TB, threads int, level string) (device.Session, de
 			Q: linear(qw, sp.Hidden), K: linear(kw, sp.Hidden), V: linear(kw, sp.Hidden), O: linear(sp.Hidden, qw),
 			Router: linear(sp.Experts, sp.Hidden),
 			GateUp: experts(2*sp.Intermediate, sp.Hidden), Down: experts(sp.Hidden, sp.Intermediate),
+		}
+		if m.split {
+			all := &w.GateUp.Weight
+			all.Odd = make([]dtype.Plane, sp.Experts)
+			for e := range all.Even {
+				all.Even[e], all.Odd[e] = split(t, all.Even[e])
+			}
 		}
 		if err := s.LoadLayer(l, w); err != nil {
 			t.Fatal(err)
@@ -208,6 +241,25 @@ func TestResultsDoNotDependOnBatching(t *testing.T) {
 						if !slices.Equal(got[i], want[i]) {
 							t.Errorf("%s threads %d chunk %d prompt %d: %v, alone one by one %v", name, threads, chunk, i, got[i], want[i])
 						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// Where gate and up rows lie makes no difference to the last bit.
+func TestGateAndUpApart(t *testing.T) {
+	prompts := [][]int32{{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5}, {100, 0, 17}}
+	eachLevel(t, func(t *testing.T, l *level) {
+		for name, m := range map[string]shape{"tiny": tinyShape(), "blocks": blockShape()} {
+			for _, chunk := range []int{1, 4} {
+				s, sp, _ := m.open(t, 2, l.name)
+				want := run(t, s, sp, prompts, chunk)
+				s, sp, _ = m.apart().open(t, 2, l.name)
+				for i, got := range run(t, s, sp, prompts, chunk) {
+					if !slices.Equal(got, want[i]) {
+						t.Errorf("%s chunk %d prompt %d: %v, interleaved %v", name, chunk, i, got, want[i])
 					}
 				}
 			}

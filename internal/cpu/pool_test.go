@@ -1,0 +1,85 @@
+package cpu
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// countJob counts how often each item is done.
+type countJob struct{ done []atomic.Int32 }
+
+func (j *countJob) do(_ *worker, item int) { j.done[item].Add(1) }
+
+func newTestPool(t *testing.T, threads int) *pool {
+	workers := make([]*worker, threads)
+	for i := range workers {
+		workers[i] = &worker{}
+	}
+	p := newPool(workers)
+	t.Cleanup(p.close)
+	return p
+}
+
+// Every item of every operation is done exactly once before run returns, whether helpers are awake, late or parked.
+func TestPoolDoesEveryItemOnce(t *testing.T) {
+	for _, threads := range []int{1, 2, 3, 9} {
+		p := newTestPool(t, threads)
+		for round := range 2000 {
+			n := round % 7
+			j := &countJob{make([]atomic.Int32, n)}
+			if round%500 == 0 {
+				letHelpersPark(t, p)
+			}
+			p.run(j, n)
+			for i := range j.done {
+				if c := j.done[i].Load(); c != 1 {
+					t.Fatalf("%d threads, operation %d: item %d of %d done %d times", threads, round, i, n, c)
+				}
+			}
+		}
+	}
+}
+
+func letHelpersPark(t *testing.T, p *pool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for i := range p.helpers {
+		for !p.helpers[i].parked.Load() {
+			if time.Now().After(deadline) {
+				t.Fatal("a helper with nothing to do does not park")
+			}
+			runtime.Gosched()
+		}
+	}
+}
+
+type panicJob struct{ at int }
+
+func (j *panicJob) do(_ *worker, item int) {
+	if item == j.at {
+		panic(errors.New("page is gone"))
+	}
+}
+
+// A fault in one item is the step's error, and the pool goes on.
+func TestPoolReportsAFault(t *testing.T) {
+	p := newTestPool(t, 3)
+	p.run(&panicJob{at: 5}, 9)
+	if err := p.takeErr(); err == nil || !strings.Contains(err.Error(), "page is gone") {
+		t.Errorf("error is %v", err)
+	}
+	j := &countJob{make([]atomic.Int32, 9)}
+	p.run(j, 9)
+	for i := range j.done {
+		if j.done[i].Load() != 1 {
+			t.Errorf("item %d done %d times after a fault", i, j.done[i].Load())
+		}
+	}
+	if err := p.takeErr(); err != nil {
+		t.Errorf("the fault is reported twice: %v", err)
+	}
+}
