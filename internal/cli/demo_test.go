@@ -128,7 +128,9 @@ func streamed(t *testing.T, url string, body map[string]any) (content, reasoning
 			continue
 		}
 		var c struct {
-			Choices []struct{ Delta struct{ Content, Reasoning string } }
+			Choices []struct {
+				Delta struct{ Content, Reasoning string }
+			}
 		}
 		if err := json.Unmarshal([]byte(data), &c); err != nil {
 			t.Fatal(err)

@@ -25,6 +25,7 @@ type evalFlags struct {
 	asJSON    bool
 	failures  bool
 	limit     int
+	ablate    []string
 }
 
 func newEval(s Streams) *cobra.Command {
@@ -48,6 +49,7 @@ the reference's own answers. Without MODEL it scores the embedded demo model on 
 	fs.BoolVar(&f.asJSON, "json", false, "print JSON, wrong answers included")
 	fs.BoolVar(&f.failures, "failures", false, "list the wrong answers")
 	fs.IntVar(&f.limit, "limit", 0, "ask only this many items, spread evenly")
+	fs.StringSliceVar(&f.ablate, "ablate", nil, "switch off sinks, windows or both, as engines without them do")
 	f.model.add(fs)
 	return c
 }
@@ -58,6 +60,17 @@ func runEval(ctx context.Context, s Streams, args []string, f *evalFlags) error 
 		return err
 	}
 	items = spread(items, f.limit)
+	reference := f.model // the reference keeps what is switched off
+	for _, part := range f.ablate {
+		switch part {
+		case "sinks":
+			f.model.off.Sinks = true
+		case "windows":
+			f.model.off.Windows = true
+		default:
+			return fmt.Errorf("--ablate %q: want sinks, windows, or both with a comma", part)
+		}
+	}
 	subject, r, err := evalSubject(ctx, s.Err, modelArg(args), &f.model)
 	if err != nil {
 		return err
@@ -65,7 +78,7 @@ func runEval(ctx context.Context, s Streams, args []string, f *evalFlags) error 
 	defer r.Close()
 	o := eval.Options{Parallel: r.plan.MaxSeqs}
 	if f.reference != "" {
-		ref, rr, err := evalSubject(ctx, s.Err, f.reference, &f.model)
+		ref, rr, err := evalSubject(ctx, s.Err, f.reference, &reference)
 		if err != nil {
 			return fmt.Errorf("--reference: %w", err)
 		}

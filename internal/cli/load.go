@@ -26,6 +26,8 @@ import (
 
 // modelFlags are what serve and chat share: which device, how much room, which tokenizer.
 type modelFlags struct {
+	off model.Ablation // only eval sets it
+
 	device        string
 	threads       int
 	maxModelLen   int
@@ -102,7 +104,7 @@ func load(path string, f *modelFlags, log *slog.Logger, observer engine.Observer
 		return nil, err
 	}
 	r.device = d.Info()
-	r.plan, err = model.NewPlan(c.Config(), r.device, model.Request{
+	r.plan, err = model.NewPlan(f.off.Config(c.Config()), r.device, model.Request{
 		MaxContext: f.maxModelLen, MaxSeqs: f.maxSeqs, MaxTokens: f.maxTokens, PageSize: f.blockSize, KVBytes: int64(f.kvBytes),
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ func (r *loaded) loadWeights(d device.Device, f *modelFlags, log *slog.Logger) (
 		defer bar.finish()
 		step = func(done, _ int) { bar.set(int64(done)) }
 	}
-	r.model, err = model.Load(r.weights, d, r.plan, step)
+	r.model, err = model.Load(f.off.Weights(r.weights), d, r.plan, step)
 	return err
 }
 
