@@ -1103,6 +1103,8 @@ TEXT ·dotCodesF32(SB), NOSPLIT, $0-80
 block:
 	MOVQ         DI, R10
 	VBROADCASTSS (R10), Y5
+	VCMPPS       $0x03, Y5, Y5, Y6
+	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	MOVQ         scaleStride+48(FP), R11
@@ -1145,6 +1147,8 @@ F32a:
 	SUBQ         $0x04, R11
 	JNZ          F32a
 	VBROADCASTSS (R10), Y5
+	VCMPPS       $0x03, Y5, Y5, Y6
+	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	MOVQ         scaleStride+48(FP), R11
@@ -1187,6 +1191,8 @@ F32b:
 	SUBQ         $0x04, R11
 	JNZ          F32b
 	VBROADCASTSS (R10), Y5
+	VCMPPS       $0x03, Y5, Y5, Y6
+	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	MOVQ         scaleStride+48(FP), R11
@@ -1229,6 +1235,8 @@ F32c:
 	SUBQ         $0x04, R11
 	JNZ          F32c
 	VBROADCASTSS (R10), Y5
+	VCMPPS       $0x03, Y5, Y5, Y6
+	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	LEAQ         (DX)(SI*1), DX
@@ -1296,281 +1304,11 @@ DATA code_shifts<>+16(SB)/8, $0x0000001000000014
 DATA code_shifts<>+24(SB)/8, $0x000000180000001c
 GLOBL code_shifts<>(SB), RODATA|NOPTR, $32
 
-// func dotCodesBF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·dotCodesBF16(SB), NOSPLIT, $0-80
-	MOVQ    x+8(FP), AX
-	MOVQ    table+16(FP), CX
-	MOVQ    data+24(FP), DX
-	MOVQ    stride+32(FP), BX
-	MOVQ    scales+40(FP), DI
-	LEAQ    (BX)(BX*2), SI
-	MOVQ    ahead+72(FP), R8
-	MOVQ    blocks+56(FP), R9
-	ADDQ    DX, R8
-	VMOVDQU code_shifts<>+0(SB), Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-
-block:
-	MOVQ         DI, R10
-	VBROADCASTSS (R10), Y5
-	VMULPS       (CX), Y5, Y6
-	VMULPS       32(CX), Y5, Y5
-	VCMPPS       $0x03, Y6, Y6, Y8
-	VPSRLD       $0x10, Y6, Y7
-	VPAND        one<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y6, Y6
-	VPADDD       below_half<>+0(SB), Y6, Y6
-	VPAND        upper<>+0(SB), Y6, Y6
-	VPOR         Y8, Y6, Y6
-	VCMPPS       $0x03, Y5, Y5, Y8
-	VPSRLD       $0x10, Y5, Y7
-	VPAND        one<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y5, Y5
-	VPADDD       below_half<>+0(SB), Y5, Y5
-	VPAND        upper<>+0(SB), Y5, Y5
-	VPOR         Y8, Y5, Y5
-	MOVQ         scaleStride+48(FP), R11
-	ADDQ         R11, R10
-	LEAQ         (DX), R12
-	MOVQ         AX, R13
-	MOVQ         eights+64(FP), R11
-
-BF16a:
-	VPBROADCASTD (R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  (R13), Y9, Y1
-	VPBROADCASTD 4(R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  32(R13), Y9, Y1
-	VPBROADCASTD 8(R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  64(R13), Y9, Y1
-	VPBROADCASTD 12(R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  96(R13), Y9, Y1
-	ADDQ         $0x10, R12
-	ADDQ         $0x00000080, R13
-	SUBQ         $0x04, R11
-	JNZ          BF16a
-	VBROADCASTSS (R10), Y5
-	VMULPS       (CX), Y5, Y6
-	VMULPS       32(CX), Y5, Y5
-	VCMPPS       $0x03, Y6, Y6, Y8
-	VPSRLD       $0x10, Y6, Y7
-	VPAND        one<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y6, Y6
-	VPADDD       below_half<>+0(SB), Y6, Y6
-	VPAND        upper<>+0(SB), Y6, Y6
-	VPOR         Y8, Y6, Y6
-	VCMPPS       $0x03, Y5, Y5, Y8
-	VPSRLD       $0x10, Y5, Y7
-	VPAND        one<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y5, Y5
-	VPADDD       below_half<>+0(SB), Y5, Y5
-	VPAND        upper<>+0(SB), Y5, Y5
-	VPOR         Y8, Y5, Y5
-	MOVQ         scaleStride+48(FP), R11
-	ADDQ         R11, R10
-	LEAQ         (DX)(BX*1), R12
-	MOVQ         AX, R13
-	MOVQ         eights+64(FP), R11
-
-BF16b:
-	VPBROADCASTD (R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  (R13), Y9, Y2
-	VPBROADCASTD 4(R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  32(R13), Y9, Y2
-	VPBROADCASTD 8(R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  64(R13), Y9, Y2
-	VPBROADCASTD 12(R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  96(R13), Y9, Y2
-	ADDQ         $0x10, R12
-	ADDQ         $0x00000080, R13
-	SUBQ         $0x04, R11
-	JNZ          BF16b
-	VBROADCASTSS (R10), Y5
-	VMULPS       (CX), Y5, Y6
-	VMULPS       32(CX), Y5, Y5
-	VCMPPS       $0x03, Y6, Y6, Y8
-	VPSRLD       $0x10, Y6, Y7
-	VPAND        one<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y6, Y6
-	VPADDD       below_half<>+0(SB), Y6, Y6
-	VPAND        upper<>+0(SB), Y6, Y6
-	VPOR         Y8, Y6, Y6
-	VCMPPS       $0x03, Y5, Y5, Y8
-	VPSRLD       $0x10, Y5, Y7
-	VPAND        one<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y5, Y5
-	VPADDD       below_half<>+0(SB), Y5, Y5
-	VPAND        upper<>+0(SB), Y5, Y5
-	VPOR         Y8, Y5, Y5
-	MOVQ         scaleStride+48(FP), R11
-	ADDQ         R11, R10
-	LEAQ         (DX)(BX*2), R12
-	MOVQ         AX, R13
-	MOVQ         eights+64(FP), R11
-
-BF16c:
-	VPBROADCASTD (R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  (R13), Y9, Y3
-	VPBROADCASTD 4(R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  32(R13), Y9, Y3
-	VPBROADCASTD 8(R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  64(R13), Y9, Y3
-	VPBROADCASTD 12(R12), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  96(R13), Y9, Y3
-	ADDQ         $0x10, R12
-	ADDQ         $0x00000080, R13
-	SUBQ         $0x04, R11
-	JNZ          BF16c
-	VBROADCASTSS (R10), Y5
-	VMULPS       (CX), Y5, Y6
-	VMULPS       32(CX), Y5, Y5
-	VCMPPS       $0x03, Y6, Y6, Y8
-	VPSRLD       $0x10, Y6, Y7
-	VPAND        one<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y6, Y6
-	VPADDD       below_half<>+0(SB), Y6, Y6
-	VPAND        upper<>+0(SB), Y6, Y6
-	VPOR         Y8, Y6, Y6
-	VCMPPS       $0x03, Y5, Y5, Y8
-	VPSRLD       $0x10, Y5, Y7
-	VPAND        one<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y5, Y5
-	VPADDD       below_half<>+0(SB), Y5, Y5
-	VPAND        upper<>+0(SB), Y5, Y5
-	VPOR         Y8, Y5, Y5
-	LEAQ         (DX)(SI*1), DX
-	MOVQ         eights+64(FP), R11
-
-BF16d:
-	VPBROADCASTD (DX), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  (AX), Y9, Y4
-	VPBROADCASTD 4(DX), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  32(AX), Y9, Y4
-	VPBROADCASTD 8(DX), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  64(AX), Y9, Y4
-	VPBROADCASTD 12(DX), Y7
-	VPSRLVD      Y0, Y7, Y7
-	VPSLLD       $0x1c, Y7, Y8
-	VPERMPS      Y6, Y7, Y9
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y8, Y7, Y9, Y9
-	VFMADD231PS  96(AX), Y9, Y4
-	ADDQ         $0x10, DX
-	ADDQ         $0x00000080, AX
-	SUBQ         $0x04, R11
-	JNZ          BF16d
-	SUBQ         SI, DX
-	PREFETCHT0   (R8)
-	PREFETCHT0   64(R8)
-	ADDQ         $0x00000080, R8
-	ADDQ         $0x04, DI
-	DECQ         R9
-	JNZ          block
-	VEXTRACTF128 $0x01, Y1, X0
-	VADDPS       X0, X1, X1
-	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X2
-	VEXTRACTF128 $0x01, Y3, X0
-	VADDPS       X0, X3, X3
-	VEXTRACTF128 $0x01, Y4, X0
-	VADDPS       X0, X4, X4
-	VHADDPS      X2, X1, X1
-	VHADDPS      X4, X3, X3
-	VHADDPS      X3, X1, X1
-	MOVQ         y+0(FP), AX
-	VMOVUPS      X1, (AX)
-	VZEROUPPER
-	RET
-
-DATA one<>+0(SB)/8, $0x0000000100000001
-DATA one<>+8(SB)/8, $0x0000000100000001
-DATA one<>+16(SB)/8, $0x0000000100000001
-DATA one<>+24(SB)/8, $0x0000000100000001
-GLOBL one<>(SB), RODATA|NOPTR, $32
-
-DATA below_half<>+0(SB)/8, $0x00007fff00007fff
-DATA below_half<>+8(SB)/8, $0x00007fff00007fff
-DATA below_half<>+16(SB)/8, $0x00007fff00007fff
-DATA below_half<>+24(SB)/8, $0x00007fff00007fff
-GLOBL below_half<>(SB), RODATA|NOPTR, $32
+DATA nan<>+0(SB)/8, $0x7fc000007fc00000
+DATA nan<>+8(SB)/8, $0x7fc000007fc00000
+DATA nan<>+16(SB)/8, $0x7fc000007fc00000
+DATA nan<>+24(SB)/8, $0x7fc000007fc00000
+GLOBL nan<>(SB), RODATA|NOPTR, $32
 
 // func dotCodesF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
@@ -1593,6 +1331,8 @@ TEXT ·dotCodesF16(SB), NOSPLIT, $0-80
 block:
 	MOVQ         DI, R10
 	VBROADCASTSS (R10), Y5
+	VCMPPS       $0x03, Y5, Y5, Y6
+	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	VCVTPS2PH    $0x00, Y6, X6
@@ -1639,6 +1379,8 @@ F16a:
 	SUBQ         $0x04, R11
 	JNZ          F16a
 	VBROADCASTSS (R10), Y5
+	VCMPPS       $0x03, Y5, Y5, Y6
+	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	VCVTPS2PH    $0x00, Y6, X6
@@ -1685,6 +1427,8 @@ F16b:
 	SUBQ         $0x04, R11
 	JNZ          F16b
 	VBROADCASTSS (R10), Y5
+	VCMPPS       $0x03, Y5, Y5, Y6
+	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	VCVTPS2PH    $0x00, Y6, X6
@@ -1731,6 +1475,8 @@ F16c:
 	SUBQ         $0x04, R11
 	JNZ          F16c
 	VBROADCASTSS (R10), Y5
+	VCMPPS       $0x03, Y5, Y5, Y6
+	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	VCVTPS2PH    $0x00, Y6, X6
@@ -1795,6 +1541,284 @@ F16d:
 	VMOVUPS      X1, (AX)
 	VZEROUPPER
 	RET
+
+// func dotCodesBF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·dotCodesBF16(SB), NOSPLIT, $0-80
+	MOVQ    x+8(FP), AX
+	MOVQ    table+16(FP), CX
+	MOVQ    data+24(FP), DX
+	MOVQ    stride+32(FP), BX
+	MOVQ    scales+40(FP), DI
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    ahead+72(FP), R8
+	MOVQ    blocks+56(FP), R9
+	ADDQ    DX, R8
+	VMOVDQU spread_pairs<>+0(SB), Y0
+	VMOVDQU nibble<>+0(SB), Y1
+	VMOVDQU upper<>+0(SB), Y2
+	VMOVDQU gather_low<>+0(SB), Y3
+	VMOVDQU gather_high<>+0(SB), Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+
+block:
+	MOVQ         DI, R10
+	VBROADCASTSS (R10), Y9
+	VCMPPS       $0x03, Y9, Y9, Y10
+	VBLENDVPS    Y10, nan<>+0(SB), Y9, Y9
+	VMULPS       (CX), Y9, Y10
+	VMULPS       32(CX), Y9, Y9
+	VPSRLD       $0x10, Y10, Y11
+	VPAND        one<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y10, Y10
+	VPADDD       below_half<>+0(SB), Y10, Y10
+	VPSRLD       $0x10, Y10, Y10
+	VPSRLD       $0x10, Y9, Y11
+	VPAND        one<>+0(SB), Y11, Y11
+	VPADDD       Y11, Y9, Y9
+	VPADDD       below_half<>+0(SB), Y9, Y9
+	VPSRLD       $0x10, Y9, Y9
+	VPACKUSDW    Y9, Y10, Y10
+	VPSRLW       $0x08, Y10, Y9
+	VPAND        low_bytes<>+0(SB), Y10, Y10
+	VPACKUSWB    Y9, Y10, Y10
+	VPERMD       Y10, Y4, Y9
+	VPERMD       Y10, Y3, Y10
+	MOVQ         scaleStride+48(FP), R11
+	ADDQ         R11, R10
+	LEAQ         (DX), R12
+	MOVQ         AX, R13
+	MOVQ         eights+64(FP), R11
+
+BF16a:
+	VMOVDQA        Y10, Y11
+	VMOVDQA        Y9, Y12
+	VBROADCASTI128 (R12), Y13
+	VPSHUFB        Y0, Y13, Y13
+	VPSRLW         $0x04, Y13, Y14
+	VPBLENDW       $0x55, Y14, Y13, Y13
+	VPAND          Y1, Y13, Y13
+	VPSHUFB        Y13, Y11, Y11
+	VPSHUFB        Y13, Y12, Y12
+	VPUNPCKLBW     Y12, Y11, Y13
+	VPSLLD         $0x10, Y13, Y14
+	VPAND          Y2, Y13, Y13
+	VFMADD231PS    (R13), Y14, Y5
+	VFMADD231PS    32(R13), Y13, Y5
+	VPUNPCKHBW     Y12, Y11, Y11
+	VPSLLD         $0x10, Y11, Y12
+	VPAND          Y2, Y11, Y11
+	VFMADD231PS    64(R13), Y12, Y5
+	VFMADD231PS    96(R13), Y11, Y5
+	ADDQ           $0x10, R12
+	ADDQ           $0x00000080, R13
+	SUBQ           $0x04, R11
+	JNZ            BF16a
+	VBROADCASTSS   (R10), Y9
+	VCMPPS         $0x03, Y9, Y9, Y10
+	VBLENDVPS      Y10, nan<>+0(SB), Y9, Y9
+	VMULPS         (CX), Y9, Y10
+	VMULPS         32(CX), Y9, Y9
+	VPSRLD         $0x10, Y10, Y11
+	VPAND          one<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y10, Y10
+	VPADDD         below_half<>+0(SB), Y10, Y10
+	VPSRLD         $0x10, Y10, Y10
+	VPSRLD         $0x10, Y9, Y11
+	VPAND          one<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y9, Y9
+	VPADDD         below_half<>+0(SB), Y9, Y9
+	VPSRLD         $0x10, Y9, Y9
+	VPACKUSDW      Y9, Y10, Y10
+	VPSRLW         $0x08, Y10, Y9
+	VPAND          low_bytes<>+0(SB), Y10, Y10
+	VPACKUSWB      Y9, Y10, Y10
+	VPERMD         Y10, Y4, Y9
+	VPERMD         Y10, Y3, Y10
+	MOVQ           scaleStride+48(FP), R11
+	ADDQ           R11, R10
+	LEAQ           (DX)(BX*1), R12
+	MOVQ           AX, R13
+	MOVQ           eights+64(FP), R11
+
+BF16b:
+	VMOVDQA        Y10, Y11
+	VMOVDQA        Y9, Y12
+	VBROADCASTI128 (R12), Y13
+	VPSHUFB        Y0, Y13, Y13
+	VPSRLW         $0x04, Y13, Y14
+	VPBLENDW       $0x55, Y14, Y13, Y13
+	VPAND          Y1, Y13, Y13
+	VPSHUFB        Y13, Y11, Y11
+	VPSHUFB        Y13, Y12, Y12
+	VPUNPCKLBW     Y12, Y11, Y13
+	VPSLLD         $0x10, Y13, Y14
+	VPAND          Y2, Y13, Y13
+	VFMADD231PS    (R13), Y14, Y6
+	VFMADD231PS    32(R13), Y13, Y6
+	VPUNPCKHBW     Y12, Y11, Y11
+	VPSLLD         $0x10, Y11, Y12
+	VPAND          Y2, Y11, Y11
+	VFMADD231PS    64(R13), Y12, Y6
+	VFMADD231PS    96(R13), Y11, Y6
+	ADDQ           $0x10, R12
+	ADDQ           $0x00000080, R13
+	SUBQ           $0x04, R11
+	JNZ            BF16b
+	VBROADCASTSS   (R10), Y9
+	VCMPPS         $0x03, Y9, Y9, Y10
+	VBLENDVPS      Y10, nan<>+0(SB), Y9, Y9
+	VMULPS         (CX), Y9, Y10
+	VMULPS         32(CX), Y9, Y9
+	VPSRLD         $0x10, Y10, Y11
+	VPAND          one<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y10, Y10
+	VPADDD         below_half<>+0(SB), Y10, Y10
+	VPSRLD         $0x10, Y10, Y10
+	VPSRLD         $0x10, Y9, Y11
+	VPAND          one<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y9, Y9
+	VPADDD         below_half<>+0(SB), Y9, Y9
+	VPSRLD         $0x10, Y9, Y9
+	VPACKUSDW      Y9, Y10, Y10
+	VPSRLW         $0x08, Y10, Y9
+	VPAND          low_bytes<>+0(SB), Y10, Y10
+	VPACKUSWB      Y9, Y10, Y10
+	VPERMD         Y10, Y4, Y9
+	VPERMD         Y10, Y3, Y10
+	MOVQ           scaleStride+48(FP), R11
+	ADDQ           R11, R10
+	LEAQ           (DX)(BX*2), R12
+	MOVQ           AX, R13
+	MOVQ           eights+64(FP), R11
+
+BF16c:
+	VMOVDQA        Y10, Y11
+	VMOVDQA        Y9, Y12
+	VBROADCASTI128 (R12), Y13
+	VPSHUFB        Y0, Y13, Y13
+	VPSRLW         $0x04, Y13, Y14
+	VPBLENDW       $0x55, Y14, Y13, Y13
+	VPAND          Y1, Y13, Y13
+	VPSHUFB        Y13, Y11, Y11
+	VPSHUFB        Y13, Y12, Y12
+	VPUNPCKLBW     Y12, Y11, Y13
+	VPSLLD         $0x10, Y13, Y14
+	VPAND          Y2, Y13, Y13
+	VFMADD231PS    (R13), Y14, Y7
+	VFMADD231PS    32(R13), Y13, Y7
+	VPUNPCKHBW     Y12, Y11, Y11
+	VPSLLD         $0x10, Y11, Y12
+	VPAND          Y2, Y11, Y11
+	VFMADD231PS    64(R13), Y12, Y7
+	VFMADD231PS    96(R13), Y11, Y7
+	ADDQ           $0x10, R12
+	ADDQ           $0x00000080, R13
+	SUBQ           $0x04, R11
+	JNZ            BF16c
+	VBROADCASTSS   (R10), Y9
+	VCMPPS         $0x03, Y9, Y9, Y10
+	VBLENDVPS      Y10, nan<>+0(SB), Y9, Y9
+	VMULPS         (CX), Y9, Y10
+	VMULPS         32(CX), Y9, Y9
+	VPSRLD         $0x10, Y10, Y11
+	VPAND          one<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y10, Y10
+	VPADDD         below_half<>+0(SB), Y10, Y10
+	VPSRLD         $0x10, Y10, Y10
+	VPSRLD         $0x10, Y9, Y11
+	VPAND          one<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y9, Y9
+	VPADDD         below_half<>+0(SB), Y9, Y9
+	VPSRLD         $0x10, Y9, Y9
+	VPACKUSDW      Y9, Y10, Y10
+	VPSRLW         $0x08, Y10, Y9
+	VPAND          low_bytes<>+0(SB), Y10, Y10
+	VPACKUSWB      Y9, Y10, Y10
+	VPERMD         Y10, Y4, Y9
+	VPERMD         Y10, Y3, Y10
+	LEAQ           (DX)(SI*1), DX
+	MOVQ           eights+64(FP), R11
+
+BF16d:
+	VMOVDQA        Y10, Y11
+	VMOVDQA        Y9, Y12
+	VBROADCASTI128 (DX), Y13
+	VPSHUFB        Y0, Y13, Y13
+	VPSRLW         $0x04, Y13, Y14
+	VPBLENDW       $0x55, Y14, Y13, Y13
+	VPAND          Y1, Y13, Y13
+	VPSHUFB        Y13, Y11, Y11
+	VPSHUFB        Y13, Y12, Y12
+	VPUNPCKLBW     Y12, Y11, Y13
+	VPSLLD         $0x10, Y13, Y14
+	VPAND          Y2, Y13, Y13
+	VFMADD231PS    (AX), Y14, Y8
+	VFMADD231PS    32(AX), Y13, Y8
+	VPUNPCKHBW     Y12, Y11, Y11
+	VPSLLD         $0x10, Y11, Y12
+	VPAND          Y2, Y11, Y11
+	VFMADD231PS    64(AX), Y12, Y8
+	VFMADD231PS    96(AX), Y11, Y8
+	ADDQ           $0x10, DX
+	ADDQ           $0x00000080, AX
+	SUBQ           $0x04, R11
+	JNZ            BF16d
+	SUBQ           SI, DX
+	PREFETCHT0     (R8)
+	PREFETCHT0     64(R8)
+	ADDQ           $0x00000080, R8
+	ADDQ           $0x04, DI
+	DECQ           R9
+	JNZ            block
+	VEXTRACTF128   $0x01, Y5, X0
+	VADDPS         X0, X5, X5
+	VEXTRACTF128   $0x01, Y6, X0
+	VADDPS         X0, X6, X6
+	VEXTRACTF128   $0x01, Y7, X0
+	VADDPS         X0, X7, X7
+	VEXTRACTF128   $0x01, Y8, X0
+	VADDPS         X0, X8, X8
+	VHADDPS        X6, X5, X5
+	VHADDPS        X8, X7, X7
+	VHADDPS        X7, X5, X5
+	MOVQ           y+0(FP), AX
+	VMOVUPS        X5, (AX)
+	VZEROUPPER
+	RET
+
+DATA gather_low<>+0(SB)/8, $0x0000000400000000
+DATA gather_low<>+8(SB)/8, $0x0000000500000001
+DATA gather_low<>+16(SB)/8, $0x0000000400000000
+DATA gather_low<>+24(SB)/8, $0x0000000500000001
+GLOBL gather_low<>(SB), RODATA|NOPTR, $32
+
+DATA gather_high<>+0(SB)/8, $0x0000000600000002
+DATA gather_high<>+8(SB)/8, $0x0000000700000003
+DATA gather_high<>+16(SB)/8, $0x0000000600000002
+DATA gather_high<>+24(SB)/8, $0x0000000700000003
+GLOBL gather_high<>(SB), RODATA|NOPTR, $32
+
+DATA one<>+0(SB)/8, $0x0000000100000001
+DATA one<>+8(SB)/8, $0x0000000100000001
+DATA one<>+16(SB)/8, $0x0000000100000001
+DATA one<>+24(SB)/8, $0x0000000100000001
+GLOBL one<>(SB), RODATA|NOPTR, $32
+
+DATA below_half<>+0(SB)/8, $0x00007fff00007fff
+DATA below_half<>+8(SB)/8, $0x00007fff00007fff
+DATA below_half<>+16(SB)/8, $0x00007fff00007fff
+DATA below_half<>+24(SB)/8, $0x00007fff00007fff
+GLOBL below_half<>(SB), RODATA|NOPTR, $32
+
+DATA low_bytes<>+0(SB)/8, $0x00ff00ff00ff00ff
+DATA low_bytes<>+8(SB)/8, $0x00ff00ff00ff00ff
+DATA low_bytes<>+16(SB)/8, $0x00ff00ff00ff00ff
+DATA low_bytes<>+24(SB)/8, $0x00ff00ff00ff00ff
+GLOBL low_bytes<>(SB), RODATA|NOPTR, $32
 
 // func decodeMXFP4(dst *float32, data *byte, scales *byte, blocks int)
 // Requires: AVX, AVX2
@@ -2038,6 +2062,8 @@ TEXT ·decodeCodesF32(SB), NOSPLIT, $0-48
 
 block:
 	VBROADCASTSS (BX), Y1
+	VCMPPS       $0x03, Y1, Y1, Y2
+	VBLENDVPS    Y2, nan<>+0(SB), Y1, Y1
 	VMULPS       (CX), Y1, Y2
 	VMULPS       32(CX), Y1, Y1
 	MOVQ         eights+40(FP), DI
@@ -2050,57 +2076,30 @@ word:
 	VPERMPS      Y1, Y3, Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
 	VMOVUPS      Y5, (AX)
-	ADDQ         $0x04, DX
-	ADDQ         $0x20, AX
-	DECQ         DI
-	JNZ          word
-	ADDQ         $0x04, BX
-	DECQ         SI
-	JNZ          block
-	VZEROUPPER
-	RET
-
-// func decodeCodesBF16(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
-// Requires: AVX, AVX2
-TEXT ·decodeCodesBF16(SB), NOSPLIT, $0-48
-	MOVQ    dst+0(FP), AX
-	MOVQ    table+8(FP), CX
-	MOVQ    data+16(FP), DX
-	MOVQ    scales+24(FP), BX
-	MOVQ    blocks+32(FP), SI
-	VMOVDQU code_shifts<>+0(SB), Y0
-
-block:
-	VBROADCASTSS (BX), Y1
-	VMULPS       (CX), Y1, Y2
-	VMULPS       32(CX), Y1, Y1
-	VCMPPS       $0x03, Y2, Y2, Y4
-	VPSRLD       $0x10, Y2, Y3
-	VPAND        one<>+0(SB), Y3, Y3
-	VPADDD       Y3, Y2, Y2
-	VPADDD       below_half<>+0(SB), Y2, Y2
-	VPAND        upper<>+0(SB), Y2, Y2
-	VPOR         Y4, Y2, Y2
-	VCMPPS       $0x03, Y1, Y1, Y4
-	VPSRLD       $0x10, Y1, Y3
-	VPAND        one<>+0(SB), Y3, Y3
-	VPADDD       Y3, Y1, Y1
-	VPADDD       below_half<>+0(SB), Y1, Y1
-	VPAND        upper<>+0(SB), Y1, Y1
-	VPOR         Y4, Y1, Y1
-	MOVQ         eights+40(FP), DI
-
-word:
-	VPBROADCASTD (DX), Y3
+	VPBROADCASTD 4(DX), Y3
 	VPSRLVD      Y0, Y3, Y3
 	VPSLLD       $0x1c, Y3, Y4
 	VPERMPS      Y2, Y3, Y5
 	VPERMPS      Y1, Y3, Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
-	VMOVUPS      Y5, (AX)
-	ADDQ         $0x04, DX
-	ADDQ         $0x20, AX
-	DECQ         DI
+	VMOVUPS      Y5, 32(AX)
+	VPBROADCASTD 8(DX), Y3
+	VPSRLVD      Y0, Y3, Y3
+	VPSLLD       $0x1c, Y3, Y4
+	VPERMPS      Y2, Y3, Y5
+	VPERMPS      Y1, Y3, Y3
+	VBLENDVPS    Y4, Y3, Y5, Y5
+	VMOVUPS      Y5, 64(AX)
+	VPBROADCASTD 12(DX), Y3
+	VPSRLVD      Y0, Y3, Y3
+	VPSLLD       $0x1c, Y3, Y4
+	VPERMPS      Y2, Y3, Y5
+	VPERMPS      Y1, Y3, Y3
+	VBLENDVPS    Y4, Y3, Y5, Y5
+	VMOVUPS      Y5, 96(AX)
+	ADDQ         $0x10, DX
+	ADDQ         $0x00000080, AX
+	SUBQ         $0x04, DI
 	JNZ          word
 	ADDQ         $0x04, BX
 	DECQ         SI
@@ -2120,6 +2119,8 @@ TEXT ·decodeCodesF16(SB), NOSPLIT, $0-48
 
 block:
 	VBROADCASTSS (BX), Y1
+	VCMPPS       $0x03, Y1, Y1, Y2
+	VBLENDVPS    Y2, nan<>+0(SB), Y1, Y1
 	VMULPS       (CX), Y1, Y2
 	VMULPS       32(CX), Y1, Y1
 	VCVTPS2PH    $0x00, Y2, X2
@@ -2136,13 +2137,102 @@ word:
 	VPERMPS      Y1, Y3, Y3
 	VBLENDVPS    Y4, Y3, Y5, Y5
 	VMOVUPS      Y5, (AX)
-	ADDQ         $0x04, DX
-	ADDQ         $0x20, AX
-	DECQ         DI
+	VPBROADCASTD 4(DX), Y3
+	VPSRLVD      Y0, Y3, Y3
+	VPSLLD       $0x1c, Y3, Y4
+	VPERMPS      Y2, Y3, Y5
+	VPERMPS      Y1, Y3, Y3
+	VBLENDVPS    Y4, Y3, Y5, Y5
+	VMOVUPS      Y5, 32(AX)
+	VPBROADCASTD 8(DX), Y3
+	VPSRLVD      Y0, Y3, Y3
+	VPSLLD       $0x1c, Y3, Y4
+	VPERMPS      Y2, Y3, Y5
+	VPERMPS      Y1, Y3, Y3
+	VBLENDVPS    Y4, Y3, Y5, Y5
+	VMOVUPS      Y5, 64(AX)
+	VPBROADCASTD 12(DX), Y3
+	VPSRLVD      Y0, Y3, Y3
+	VPSLLD       $0x1c, Y3, Y4
+	VPERMPS      Y2, Y3, Y5
+	VPERMPS      Y1, Y3, Y3
+	VBLENDVPS    Y4, Y3, Y5, Y5
+	VMOVUPS      Y5, 96(AX)
+	ADDQ         $0x10, DX
+	ADDQ         $0x00000080, AX
+	SUBQ         $0x04, DI
 	JNZ          word
 	ADDQ         $0x04, BX
 	DECQ         SI
 	JNZ          block
+	VZEROUPPER
+	RET
+
+// func decodeCodesBF16(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
+// Requires: AVX, AVX2
+TEXT ·decodeCodesBF16(SB), NOSPLIT, $0-48
+	MOVQ    dst+0(FP), AX
+	MOVQ    table+8(FP), CX
+	MOVQ    data+16(FP), DX
+	MOVQ    scales+24(FP), BX
+	MOVQ    blocks+32(FP), SI
+	VMOVDQU spread_pairs<>+0(SB), Y0
+	VMOVDQU nibble<>+0(SB), Y1
+	VMOVDQU upper<>+0(SB), Y2
+	VMOVDQU gather_low<>+0(SB), Y3
+	VMOVDQU gather_high<>+0(SB), Y4
+
+block:
+	VBROADCASTSS (BX), Y5
+	VCMPPS       $0x03, Y5, Y5, Y6
+	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
+	VMULPS       (CX), Y5, Y6
+	VMULPS       32(CX), Y5, Y5
+	VPSRLD       $0x10, Y6, Y7
+	VPAND        one<>+0(SB), Y7, Y7
+	VPADDD       Y7, Y6, Y6
+	VPADDD       below_half<>+0(SB), Y6, Y6
+	VPSRLD       $0x10, Y6, Y6
+	VPSRLD       $0x10, Y5, Y7
+	VPAND        one<>+0(SB), Y7, Y7
+	VPADDD       Y7, Y5, Y5
+	VPADDD       below_half<>+0(SB), Y5, Y5
+	VPSRLD       $0x10, Y5, Y5
+	VPACKUSDW    Y5, Y6, Y6
+	VPSRLW       $0x08, Y6, Y5
+	VPAND        low_bytes<>+0(SB), Y6, Y6
+	VPACKUSWB    Y5, Y6, Y6
+	VPERMD       Y6, Y4, Y5
+	VPERMD       Y6, Y3, Y6
+	MOVQ         eights+40(FP), DI
+
+word:
+	VMOVDQA        Y6, Y7
+	VMOVDQA        Y5, Y8
+	VBROADCASTI128 (DX), Y9
+	VPSHUFB        Y0, Y9, Y9
+	VPSRLW         $0x04, Y9, Y10
+	VPBLENDW       $0x55, Y10, Y9, Y9
+	VPAND          Y1, Y9, Y9
+	VPSHUFB        Y9, Y7, Y7
+	VPSHUFB        Y9, Y8, Y8
+	VPUNPCKLBW     Y8, Y7, Y9
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          Y2, Y9, Y9
+	VMOVUPS        Y10, (AX)
+	VMOVUPS        Y9, 32(AX)
+	VPUNPCKHBW     Y8, Y7, Y7
+	VPSLLD         $0x10, Y7, Y8
+	VPAND          Y2, Y7, Y7
+	VMOVUPS        Y8, 64(AX)
+	VMOVUPS        Y7, 96(AX)
+	ADDQ           $0x10, DX
+	ADDQ           $0x00000080, AX
+	SUBQ           $0x04, DI
+	JNZ            word
+	ADDQ           $0x04, BX
+	DECQ           SI
+	JNZ            block
 	VZEROUPPER
 	RET
 

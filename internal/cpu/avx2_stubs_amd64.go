@@ -52,17 +52,17 @@ func dotQ8_0(y *float32, x *float32, data *byte, stride int, scales *byte, scale
 //go:noescape
 func dotCodesF32(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
 
-// dotCodesBF16 multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride
-// bytes from row to row; table times scale is rounded to BF16.
-//
-//go:noescape
-func dotCodesBF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
-
 // dotCodesF16 multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride
 // bytes from row to row; table times scale is rounded to F16.
 //
 //go:noescape
 func dotCodesF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
+
+// dotCodesBF16 multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride
+// bytes from row to row; table times scale is rounded to BF16.
+//
+//go:noescape
+func dotCodesBF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
 
 // decodeMXFP4 writes 32*blocks consecutive weights as float32.
 //
@@ -104,15 +104,15 @@ func decodeQ8_0(dst *float32, data *byte, scales *byte, blocks int)
 //go:noescape
 func decodeCodesF32(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
 
-// decodeCodesBF16 writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to BF16.
-//
-//go:noescape
-func decodeCodesBF16(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
-
 // decodeCodesF16 writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to F16.
 //
 //go:noescape
 func decodeCodesF16(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
+
+// decodeCodesBF16 writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to BF16.
+//
+//go:noescape
+func decodeCodesBF16(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
 
 // mul1x4 multiplies 1 rows of n activations by four rows of weights; strides are in bytes. sums, if not nil, holds
 // 4 registers of eight lanes, to which it adds; y is written where end is true, else the sums are stored back.

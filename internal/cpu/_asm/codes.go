@@ -7,36 +7,82 @@ import (
 )
 
 // bitsandbytes' NF4 and FP4: a table of sixteen float32 times a block's scale, rounded to the tensor's own type, is the
-// table of the block. It fills two registers; a code's lower three bits pick in both, its fourth chooses between them.
+// table of the block. Rounded to bfloat16, the usual case, it becomes two tables of bytes, as for MXFP4. Otherwise it
+// fills two registers of float32: a code's lower three bits pick in both, its fourth chooses between them.
 
-// A rounding is how a product of table and scale is rounded.
+// A rounding is how products of table and scale are rounded, and how codes are looked up in what results.
 type rounding struct {
 	name  string
-	round func(v VecVirtual)
+	setup func() constants
+	// table makes the block's table from the sixteen products.
+	table func(c constants, low, high VecVirtual) (VecVirtual, VecVirtual)
+	// lookUp decodes the 32 codes of 16 bytes.
+	lookUp func(c constants, codes Mem, low, high VecVirtual, emit func(group int, v VecVirtual))
 }
 
 func roundings() []rounding {
+	wide := func() constants { return constants{shifts: codeShifts()} }
 	return []rounding{
-		{"F32", func(VecVirtual) {}},
-		{"BF16", roundBF16},
-		{"F16", func(v VecVirtual) {
-			h := XMM()
-			VCVTPS2PH(Imm(0), v, h) // to nearest, ties to even
-			VCVTPH2PS(h, v)
+		{"F32", wide, func(_ constants, low, high VecVirtual) (VecVirtual, VecVirtual) { return low, high }, lookUpWide},
+		{"F16", wide, roundF16, lookUpWide},
+		{"BF16", byteConstants, roundBF16, func(c constants, codes Mem, low, high VecVirtual, emit func(int, VecVirtual)) {
+			a, b := YMM(), YMM() // unpack uses its tables up
+			VMOVDQA(low, a)
+			VMOVDQA(high, b)
+			unpack(c, highFirst, codes, a, b, emit)
 		}},
 	}
 }
 
-// roundBF16 rounds to the nearest bfloat16, ties to even, and keeps NaN a NaN.
-func roundBF16(v VecVirtual) {
-	odd, nan := YMM(), YMM()
-	VCMPPS(Imm(3), v, v, nan) // unordered
-	VPSRLD(Imm(16), v, odd)
-	VPAND(global32("one", 1), odd, odd)
-	VPADDD(odd, v, v)
-	VPADDD(global32("below_half", 0x7FFF), v, v)
-	VPAND(global32("upper", 0xFFFF0000), v, v)
-	VPOR(nan, v, v)
+func roundF16(_ constants, low, high VecVirtual) (VecVirtual, VecVirtual) {
+	for _, v := range []VecVirtual{low, high} {
+		h := XMM()
+		VCVTPS2PH(Imm(0), v, h) // to nearest, ties to even
+		VCVTPH2PS(h, v)
+	}
+	return low, high
+}
+
+// highFirst is the order of pairs with the high nibble in front.
+var highFirst = nibbles{pairs.name, pairs.spread, 0x55}
+
+func byteConstants() constants {
+	lanes := func(d ...byte) (b []byte) {
+		for _, i := range d {
+			b = append(b, i, 0, 0, 0)
+		}
+		return b
+	}
+	return constants{
+		spread: load(global("spread_pairs", pairs.spread[:])),
+		nibble: load(global("nibble", fill(0x0F))),
+		upper:  load(global("upper", fill(0, 0, 0xFF, 0xFF))),
+		gather: [2]VecVirtual{
+			load(global("gather_low", lanes(0, 4, 1, 5, 0, 4, 1, 5))),
+			load(global("gather_high", lanes(2, 6, 3, 7, 2, 6, 3, 7))),
+		},
+	}
+}
+
+// roundBF16 rounds to the nearest bfloat16, ties to even, and splits the sixteen results into low and high bytes, both
+// lanes alike. A NaN comes with an empty payload, to which half a unit may be added.
+func roundBF16(c constants, low, high VecVirtual) (VecVirtual, VecVirtual) {
+	for _, v := range []VecVirtual{low, high} {
+		odd := YMM()
+		VPSRLD(Imm(16), v, odd)
+		VPAND(global32("one", 1), odd, odd)
+		VPADDD(odd, v, v)
+		VPADDD(global32("below_half", 0x7FFF), v, v)
+		VPSRLD(Imm(16), v, v)
+	}
+	// Words 0-3 and 8-11 in the lower lane, 4-7 and 12-15 in the upper one; then the same of low and of high bytes.
+	VPACKUSDW(high, low, low)
+	VPSRLW(Imm(8), low, high)
+	VPAND(global("low_bytes", fill(0xFF, 0)), low, low)
+	VPACKUSWB(high, low, low)
+	VPERMD(low, c.gather[1], high)
+	VPERMD(low, c.gather[0], low)
+	return low, high
 }
 
 func global32(name string, bits uint32) Mem {
@@ -52,29 +98,29 @@ func codeShifts() VecVirtual {
 	return load(global("code_shifts", b))
 }
 
-// blockTable is the table under the scale that lies at scale.
-func blockTable(r rounding, table Register, scale Mem) (low, high VecVirtual) {
-	s := YMM()
+// blockTable is the table under the scale that lies at scale. A scale that is no number becomes the plain NaN.
+func blockTable(r rounding, c constants, table Register, scale Mem) (low, high VecVirtual) {
+	s, nan := YMM(), YMM()
 	low, high = YMM(), YMM()
 	VBROADCASTSS(scale, s)
+	VCMPPS(Imm(3), s, s, nan) // unordered
+	VBLENDVPS(nan, global32("nan", 0x7FC00000), s, s)
 	VMULPS(Mem{Base: table}, s, low)
 	VMULPS(Mem{Base: table, Disp: 32}, s, high)
-	r.round(low)
-	r.round(high)
-	return low, high
+	return r.table(c, low, high)
 }
 
-// lookUp decodes the eight codes of the 32-bit word at codes.
-func lookUp(codes Mem, shifts, low, high VecVirtual) VecVirtual {
-	v, pick := YMM(), YMM()
-	VPBROADCASTD(codes, v)
-	VPSRLVD(shifts, v, v)
-	VPSLLD(Imm(28), v, pick)
-	a, b := YMM(), YMM()
-	VPERMPS(low, v, a)
-	VPERMPS(high, v, b)
-	VBLENDVPS(pick, b, a, a)
-	return a
+func lookUpWide(c constants, codes Mem, low, high VecVirtual, emit func(int, VecVirtual)) {
+	for g := range 4 {
+		v, pick, a, b := YMM(), YMM(), YMM(), YMM()
+		VPBROADCASTD(codes.Offset(4*g), v)
+		VPSRLVD(c.shifts, v, v)
+		VPSLLD(Imm(28), v, pick)
+		VPERMPS(low, v, a)
+		VPERMPS(high, v, b)
+		VBLENDVPS(pick, b, a, a)
+		emit(g, a)
+	}
 }
 
 func dotCodes(r rounding) {
@@ -88,29 +134,27 @@ func dotCodes(r rounding) {
 	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
 	ahead, blocks := Load(Param("ahead"), GP64()), Load(Param("blocks"), GP64())
 	ADDQ(data, ahead)
-	shifts, acc := codeShifts(), zeroed(4)
+	c, acc := r.setup(), zeroed(4)
 
 	Label("block")
 	at := GP64()
 	MOVQ(scale, at)
 	left := GP64()
 	for i := range 4 {
-		low, high := blockTable(r, table, Mem{Base: at})
+		low, high := blockTable(r, c, table, Mem{Base: at})
 		if i < 3 {
 			t := Load(Param("scaleStride"), GP64())
 			ADDQ(t, at)
 		}
-		// Pairs of words: one line of memory to come for every 64 bytes of four rows.
 		p, xp := GP64(), GP64()
 		LEAQ(row(data, stride, stride3, i), p)
 		MOVQ(x, xp)
 		Load(Param("eights"), left)
 		loop := r.name + string(rune('a'+i))
 		Label(loop)
-		for g := range 4 {
-			v := lookUp(Mem{Base: p, Disp: 4 * g}, shifts, low, high)
+		r.lookUp(c, Mem{Base: p}, low, high, func(g int, v VecVirtual) {
 			VFMADD231PS(Mem{Base: xp, Disp: 32 * g}, v, acc[i])
-		}
+		})
 		ADDQ(Imm(16), p)
 		ADDQ(U32(128), xp)
 		SUBQ(Imm(4), left)
@@ -139,15 +183,17 @@ func decodeCodes(r rounding) {
 	Pragma("noescape")
 	dst, table, data := Load(Param("dst"), GP64()), Load(Param("table"), GP64()), Load(Param("data"), GP64())
 	scale, blocks := Load(Param("scales"), GP64()), Load(Param("blocks"), GP64())
-	left, shifts := GP64(), codeShifts()
+	left, c := GP64(), r.setup()
 	Label("block")
-	low, high := blockTable(r, table, Mem{Base: scale})
+	low, high := blockTable(r, c, table, Mem{Base: scale})
 	Load(Param("eights"), left)
 	Label("word")
-	VMOVUPS(lookUp(Mem{Base: data}, shifts, low, high), Mem{Base: dst})
-	ADDQ(Imm(4), data)
-	ADDQ(Imm(32), dst)
-	DECQ(left)
+	r.lookUp(c, Mem{Base: data}, low, high, func(g int, v VecVirtual) {
+		VMOVUPS(v, Mem{Base: dst, Disp: 32 * g})
+	})
+	ADDQ(Imm(16), data)
+	ADDQ(U32(128), dst)
+	SUBQ(Imm(4), left)
 	JNZ(LabelRef("word"))
 	ADDQ(Imm(4), scale)
 	DECQ(blocks)

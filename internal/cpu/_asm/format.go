@@ -27,6 +27,9 @@ type constants struct {
 	nibble VecVirtual // 0x0F in every byte
 	upper  VecVirtual // 0xFFFF0000 in every word of 32 bits
 	tables Register   // code values by scale
+
+	shifts VecVirtual    // where codes lie in a word of 32 bits
+	gather [2]VecVirtual // where bytes of a table come from
 }
 
 func formats() []format {
