@@ -3,6 +3,8 @@
 package cpu
 
 import (
+	"encoding/binary"
+	"math"
 	"strings"
 	"unsafe"
 
@@ -53,14 +55,25 @@ var avx2Blocks = [...]blockKernel{
 
 // codeKernel is the pair of loops for bitsandbytes' codes under one rounding.
 type codeKernel struct {
-	dot    func(y, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride, blocks, eights, ahead int)
-	decode func(dst *float32, table *[16]float32, data, scales *byte, blocks, eights int)
+	dot    func(y, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride, blocks, eights, ahead int)
+	decode func(dst *float32, table *[16]float32, data *byte, scales *float32, blocks, eights int)
+	nf4    *[16]float32
+	fp4    *[16]float32
 }
 
 var avx2Codes = [...]codeKernel{
-	dtype.F32:  {dotCodesF32, decodeCodesF32},
-	dtype.BF16: {dotCodesBF16, decodeCodesBF16},
-	dtype.F16:  {dotCodesF16, decodeCodesF16},
+	dtype.F32:  {dotCodesF32, decodeCodesF32, &dtype.NF4Table, &dtype.FP4Table},
+	dtype.F16:  {dotCodesF16, decodeCodesF16, &dtype.NF4Table, &dtype.FP4Table},
+	dtype.BF16: {dotCodesBF16, decodeCodesBF16, evenFirst(&dtype.NF4Table), evenFirst(&dtype.FP4Table)},
+}
+
+// evenFirst gives the even entries, then the odd ones.
+func evenFirst(t *[16]float32) *[16]float32 {
+	var e [16]float32
+	for i, v := range t {
+		e[i%2*8+i/2] = v
+	}
+	return &e
 }
 
 // mxfp4Tables holds, for every scale, the low and then the high bytes of the sixteen values as bfloat16: each is one of
@@ -90,11 +103,12 @@ func codes(p *dtype.Plane) (*codeKernel, *[16]float32) {
 		int(q.Round) >= len(avx2Codes) || avx2Codes[q.Round].dot == nil {
 		return nil, nil
 	}
+	k := &avx2Codes[q.Round]
 	switch p.Format {
 	case dtype.NF4:
-		return &avx2Codes[q.Round], &dtype.NF4Table
+		return k, k.nf4
 	case dtype.FP4:
-		return &avx2Codes[q.Round], &dtype.FP4Table
+		return k, k.fp4
 	}
 	return nil, nil
 }
@@ -114,25 +128,42 @@ func avx2Decode(w *worker, dst []float32, p *dtype.Plane, first, n int) {
 	if k, table := codes(p); k != nil {
 		count := n * p.Cols / p.Quant.Block
 		data := p.Data[first*p.Cols/2 : (first+n)*p.Cols/2]
-		k.decode(&dst[0], table, &data[0], w.blockScales(p, first, n), count, p.Quant.Block/8)
+		k.decode(&dst[0], table, &data[0], &w.blockScales(p, first, n)[0], count, p.Quant.Block/8)
 		return
 	}
 	p.DecodeRows(dst, first, n)
 }
 
-// blockScales gives the float32 scales of the blocks of rows [first, first+n): in place, or un-nested into scratch.
-func (w *worker) blockScales(p *dtype.Plane, first, n int) *byte {
+// blockScales gives the float32 scales of the blocks of rows [first, first+n), un-nested.
+func (w *worker) blockScales(p *dtype.Plane, first, n int) []float32 {
 	q, perRow := p.Quant, p.Cols/p.Quant.Block
 	from, count := first*perRow, n*perRow
+	dst := w.scales[:count]
 	if q.Codes == nil {
-		return &q.Absmax[4*(q.First+from) : 4*(q.First+from+count)][0]
+		src := q.Absmax[4*(q.First+from) : 4*(q.First+from+count)]
+		copyScales(&dst[0], &src[0], count)
+		return dst
 	}
-	s := w.scales[:count]
-	for i := range s {
-		s[i] = q.Scale(from + i)
+	for i := 0; i < count; {
+		b := q.First + from + i
+		run := min(count-i, q.NestedBlock-b%q.NestedBlock) // under one nested scale
+		if eights := run / 8; eights > 0 {
+			codes := q.Codes[b : b+8*eights]
+			nested := math.Float32frombits(binary.LittleEndian.Uint32(q.Nested[b/q.NestedBlock*4:]))
+			unnest(&dst[i], &codes[0], q.Map, nested, q.Offset, eights)
+			i, run = i+8*eights, run-8*eights
+		}
+		for ; run > 0; i, run = i+1, run-1 {
+			if dst[i] = q.Scale(from + i); dst[i] != dst[i] {
+				dst[i] = plainNaN
+			}
+		}
 	}
-	return (*byte)(unsafe.Pointer(&s[0]))
+	return dst
 }
+
+// plainNaN is a NaN to which rounding can add nothing.
+var plainNaN = math.Float32frombits(0x7FC0_0000)
 
 func avx2Dot(w *worker, y, x []float32, p *dtype.Plane, first int) bool {
 	x = x[:p.Cols]
@@ -168,14 +199,14 @@ func avx2Dot(w *worker, y, x []float32, p *dtype.Plane, first int) bool {
 	}
 	size, per, eights := p.Cols/2, p.Cols/p.Quant.Block, p.Quant.Block/8
 	data := p.Data[first*size : (first+len(y))*size]
-	scales := unsafe.Slice(w.blockScales(p, first, len(y)), 4*per*len(y))
+	scales := w.blockScales(p, first, len(y))
 	for j := 0; j < len(y); j += 4 {
 		if len(y)-j >= 4 {
-			k.dot(&y[j], &x[0], table, &data[j*size], size, &scales[4*j*per], 4*per, per, eights, aheadOf(j+4, len(y), 4*size))
+			k.dot(&y[j], &x[0], table, &data[j*size], size, &scales[j*per], 4*per, per, eights, aheadOf(j+4, len(y), 4*size))
 			continue
 		}
 		for i := j; i < len(y); i++ {
-			k.dot(&w.same[0], &x[0], table, &data[i*size], 0, &scales[4*i*per], 0, per, eights, 0)
+			k.dot(&w.same[0], &x[0], table, &data[i*size], 0, &scales[i*per], 0, per, eights, 0)
 			y[i] = w.same[0]
 		}
 	}

@@ -1082,7 +1082,7 @@ block:
 	VZEROUPPER
 	RET
 
-// func dotCodesF32(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
+// func dotCodesF32(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotCodesF32(SB), NOSPLIT, $0-80
 	MOVQ    x+8(FP), AX
@@ -1103,8 +1103,6 @@ TEXT ·dotCodesF32(SB), NOSPLIT, $0-80
 block:
 	MOVQ         DI, R10
 	VBROADCASTSS (R10), Y5
-	VCMPPS       $0x03, Y5, Y5, Y6
-	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	MOVQ         scaleStride+48(FP), R11
@@ -1147,8 +1145,6 @@ F32a:
 	SUBQ         $0x04, R11
 	JNZ          F32a
 	VBROADCASTSS (R10), Y5
-	VCMPPS       $0x03, Y5, Y5, Y6
-	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	MOVQ         scaleStride+48(FP), R11
@@ -1191,8 +1187,6 @@ F32b:
 	SUBQ         $0x04, R11
 	JNZ          F32b
 	VBROADCASTSS (R10), Y5
-	VCMPPS       $0x03, Y5, Y5, Y6
-	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	MOVQ         scaleStride+48(FP), R11
@@ -1235,8 +1229,6 @@ F32c:
 	SUBQ         $0x04, R11
 	JNZ          F32c
 	VBROADCASTSS (R10), Y5
-	VCMPPS       $0x03, Y5, Y5, Y6
-	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	LEAQ         (DX)(SI*1), DX
@@ -1304,13 +1296,7 @@ DATA code_shifts<>+16(SB)/8, $0x0000001000000014
 DATA code_shifts<>+24(SB)/8, $0x000000180000001c
 GLOBL code_shifts<>(SB), RODATA|NOPTR, $32
 
-DATA nan<>+0(SB)/8, $0x7fc000007fc00000
-DATA nan<>+8(SB)/8, $0x7fc000007fc00000
-DATA nan<>+16(SB)/8, $0x7fc000007fc00000
-DATA nan<>+24(SB)/8, $0x7fc000007fc00000
-GLOBL nan<>(SB), RODATA|NOPTR, $32
-
-// func dotCodesF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
+// func dotCodesF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
 TEXT ·dotCodesF16(SB), NOSPLIT, $0-80
 	MOVQ    x+8(FP), AX
@@ -1331,8 +1317,6 @@ TEXT ·dotCodesF16(SB), NOSPLIT, $0-80
 block:
 	MOVQ         DI, R10
 	VBROADCASTSS (R10), Y5
-	VCMPPS       $0x03, Y5, Y5, Y6
-	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	VCVTPS2PH    $0x00, Y6, X6
@@ -1379,8 +1363,6 @@ F16a:
 	SUBQ         $0x04, R11
 	JNZ          F16a
 	VBROADCASTSS (R10), Y5
-	VCMPPS       $0x03, Y5, Y5, Y6
-	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	VCVTPS2PH    $0x00, Y6, X6
@@ -1427,8 +1409,6 @@ F16b:
 	SUBQ         $0x04, R11
 	JNZ          F16b
 	VBROADCASTSS (R10), Y5
-	VCMPPS       $0x03, Y5, Y5, Y6
-	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	VCVTPS2PH    $0x00, Y6, X6
@@ -1475,8 +1455,6 @@ F16c:
 	SUBQ         $0x04, R11
 	JNZ          F16c
 	VBROADCASTSS (R10), Y5
-	VCMPPS       $0x03, Y5, Y5, Y6
-	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
 	VMULPS       (CX), Y5, Y6
 	VMULPS       32(CX), Y5, Y5
 	VCVTPS2PH    $0x00, Y6, X6
@@ -1542,7 +1520,7 @@ F16d:
 	VZEROUPPER
 	RET
 
-// func dotCodesBF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
+// func dotCodesBF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotCodesBF16(SB), NOSPLIT, $0-80
 	MOVQ    x+8(FP), AX
@@ -1557,36 +1535,31 @@ TEXT ·dotCodesBF16(SB), NOSPLIT, $0-80
 	VMOVDQU spread_pairs<>+0(SB), Y0
 	VMOVDQU nibble<>+0(SB), Y1
 	VMOVDQU upper<>+0(SB), Y2
-	VMOVDQU gather_low<>+0(SB), Y3
-	VMOVDQU gather_high<>+0(SB), Y4
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
 
 block:
 	MOVQ         DI, R10
-	VBROADCASTSS (R10), Y9
-	VCMPPS       $0x03, Y9, Y9, Y10
-	VBLENDVPS    Y10, nan<>+0(SB), Y9, Y9
-	VMULPS       (CX), Y9, Y10
-	VMULPS       32(CX), Y9, Y9
-	VPSRLD       $0x10, Y10, Y11
-	VPAND        one<>+0(SB), Y11, Y11
-	VPADDD       Y11, Y10, Y10
-	VPADDD       below_half<>+0(SB), Y10, Y10
-	VPSRLD       $0x10, Y10, Y10
-	VPSRLD       $0x10, Y9, Y11
-	VPAND        one<>+0(SB), Y11, Y11
-	VPADDD       Y11, Y9, Y9
-	VPADDD       below_half<>+0(SB), Y9, Y9
-	VPSRLD       $0x10, Y9, Y9
-	VPACKUSDW    Y9, Y10, Y10
-	VPSRLW       $0x08, Y10, Y9
-	VPAND        low_bytes<>+0(SB), Y10, Y10
-	VPACKUSWB    Y9, Y10, Y10
-	VPERMD       Y10, Y4, Y9
-	VPERMD       Y10, Y3, Y10
+	VBROADCASTSS (R10), Y7
+	VMULPS       (CX), Y7, Y8
+	VMULPS       32(CX), Y7, Y7
+	VPSRLD       $0x10, Y8, Y9
+	VPAND        one<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y8, Y8
+	VPADDD       below_half<>+0(SB), Y8, Y8
+	VPSRLD       $0x10, Y7, Y9
+	VPAND        one<>+0(SB), Y9, Y9
+	VPADDD       Y9, Y7, Y7
+	VPADDD       below_half<>+0(SB), Y7, Y7
+	VPSRLD       $0x10, Y8, Y8
+	VPBLENDW     $0xaa, Y7, Y8, Y8
+	VPSRLW       $0x08, Y8, Y7
+	VPAND        low_bytes<>+0(SB), Y8, Y8
+	VPACKUSWB    Y7, Y8, Y8
+	VPERMQ       $0x88, Y8, Y7
+	VPERMQ       $0xdd, Y8, Y8
 	MOVQ         scaleStride+48(FP), R11
 	ADDQ         R11, R10
 	LEAQ         (DX), R12
@@ -1594,50 +1567,47 @@ block:
 	MOVQ         eights+64(FP), R11
 
 BF16a:
-	VMOVDQA        Y10, Y11
-	VMOVDQA        Y9, Y12
-	VBROADCASTI128 (R12), Y13
-	VPSHUFB        Y0, Y13, Y13
-	VPSRLW         $0x04, Y13, Y14
-	VPBLENDW       $0x55, Y14, Y13, Y13
-	VPAND          Y1, Y13, Y13
-	VPSHUFB        Y13, Y11, Y11
-	VPSHUFB        Y13, Y12, Y12
-	VPUNPCKLBW     Y12, Y11, Y13
-	VPSLLD         $0x10, Y13, Y14
-	VPAND          Y2, Y13, Y13
-	VFMADD231PS    (R13), Y14, Y5
-	VFMADD231PS    32(R13), Y13, Y5
-	VPUNPCKHBW     Y12, Y11, Y11
+	VMOVDQA        Y7, Y9
+	VMOVDQA        Y8, Y10
+	VBROADCASTI128 (R12), Y11
+	VPSHUFB        Y0, Y11, Y11
+	VPSRLW         $0x04, Y11, Y12
+	VPBLENDW       $0x55, Y12, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPSHUFB        Y11, Y9, Y9
+	VPSHUFB        Y11, Y10, Y10
+	VPUNPCKLBW     Y10, Y9, Y11
 	VPSLLD         $0x10, Y11, Y12
 	VPAND          Y2, Y11, Y11
-	VFMADD231PS    64(R13), Y12, Y5
-	VFMADD231PS    96(R13), Y11, Y5
+	VFMADD231PS    (R13), Y12, Y3
+	VFMADD231PS    32(R13), Y11, Y3
+	VPUNPCKHBW     Y10, Y9, Y9
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          Y2, Y9, Y9
+	VFMADD231PS    64(R13), Y10, Y3
+	VFMADD231PS    96(R13), Y9, Y3
 	ADDQ           $0x10, R12
 	ADDQ           $0x00000080, R13
 	SUBQ           $0x04, R11
 	JNZ            BF16a
-	VBROADCASTSS   (R10), Y9
-	VCMPPS         $0x03, Y9, Y9, Y10
-	VBLENDVPS      Y10, nan<>+0(SB), Y9, Y9
-	VMULPS         (CX), Y9, Y10
-	VMULPS         32(CX), Y9, Y9
-	VPSRLD         $0x10, Y10, Y11
-	VPAND          one<>+0(SB), Y11, Y11
-	VPADDD         Y11, Y10, Y10
-	VPADDD         below_half<>+0(SB), Y10, Y10
-	VPSRLD         $0x10, Y10, Y10
-	VPSRLD         $0x10, Y9, Y11
-	VPAND          one<>+0(SB), Y11, Y11
-	VPADDD         Y11, Y9, Y9
-	VPADDD         below_half<>+0(SB), Y9, Y9
-	VPSRLD         $0x10, Y9, Y9
-	VPACKUSDW      Y9, Y10, Y10
-	VPSRLW         $0x08, Y10, Y9
-	VPAND          low_bytes<>+0(SB), Y10, Y10
-	VPACKUSWB      Y9, Y10, Y10
-	VPERMD         Y10, Y4, Y9
-	VPERMD         Y10, Y3, Y10
+	VBROADCASTSS   (R10), Y7
+	VMULPS         (CX), Y7, Y8
+	VMULPS         32(CX), Y7, Y7
+	VPSRLD         $0x10, Y8, Y9
+	VPAND          one<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y8, Y8
+	VPADDD         below_half<>+0(SB), Y8, Y8
+	VPSRLD         $0x10, Y7, Y9
+	VPAND          one<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y7, Y7
+	VPADDD         below_half<>+0(SB), Y7, Y7
+	VPSRLD         $0x10, Y8, Y8
+	VPBLENDW       $0xaa, Y7, Y8, Y8
+	VPSRLW         $0x08, Y8, Y7
+	VPAND          low_bytes<>+0(SB), Y8, Y8
+	VPACKUSWB      Y7, Y8, Y8
+	VPERMQ         $0x88, Y8, Y7
+	VPERMQ         $0xdd, Y8, Y8
 	MOVQ           scaleStride+48(FP), R11
 	ADDQ           R11, R10
 	LEAQ           (DX)(BX*1), R12
@@ -1645,50 +1615,47 @@ BF16a:
 	MOVQ           eights+64(FP), R11
 
 BF16b:
-	VMOVDQA        Y10, Y11
-	VMOVDQA        Y9, Y12
-	VBROADCASTI128 (R12), Y13
-	VPSHUFB        Y0, Y13, Y13
-	VPSRLW         $0x04, Y13, Y14
-	VPBLENDW       $0x55, Y14, Y13, Y13
-	VPAND          Y1, Y13, Y13
-	VPSHUFB        Y13, Y11, Y11
-	VPSHUFB        Y13, Y12, Y12
-	VPUNPCKLBW     Y12, Y11, Y13
-	VPSLLD         $0x10, Y13, Y14
-	VPAND          Y2, Y13, Y13
-	VFMADD231PS    (R13), Y14, Y6
-	VFMADD231PS    32(R13), Y13, Y6
-	VPUNPCKHBW     Y12, Y11, Y11
+	VMOVDQA        Y7, Y9
+	VMOVDQA        Y8, Y10
+	VBROADCASTI128 (R12), Y11
+	VPSHUFB        Y0, Y11, Y11
+	VPSRLW         $0x04, Y11, Y12
+	VPBLENDW       $0x55, Y12, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPSHUFB        Y11, Y9, Y9
+	VPSHUFB        Y11, Y10, Y10
+	VPUNPCKLBW     Y10, Y9, Y11
 	VPSLLD         $0x10, Y11, Y12
 	VPAND          Y2, Y11, Y11
-	VFMADD231PS    64(R13), Y12, Y6
-	VFMADD231PS    96(R13), Y11, Y6
+	VFMADD231PS    (R13), Y12, Y4
+	VFMADD231PS    32(R13), Y11, Y4
+	VPUNPCKHBW     Y10, Y9, Y9
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          Y2, Y9, Y9
+	VFMADD231PS    64(R13), Y10, Y4
+	VFMADD231PS    96(R13), Y9, Y4
 	ADDQ           $0x10, R12
 	ADDQ           $0x00000080, R13
 	SUBQ           $0x04, R11
 	JNZ            BF16b
-	VBROADCASTSS   (R10), Y9
-	VCMPPS         $0x03, Y9, Y9, Y10
-	VBLENDVPS      Y10, nan<>+0(SB), Y9, Y9
-	VMULPS         (CX), Y9, Y10
-	VMULPS         32(CX), Y9, Y9
-	VPSRLD         $0x10, Y10, Y11
-	VPAND          one<>+0(SB), Y11, Y11
-	VPADDD         Y11, Y10, Y10
-	VPADDD         below_half<>+0(SB), Y10, Y10
-	VPSRLD         $0x10, Y10, Y10
-	VPSRLD         $0x10, Y9, Y11
-	VPAND          one<>+0(SB), Y11, Y11
-	VPADDD         Y11, Y9, Y9
-	VPADDD         below_half<>+0(SB), Y9, Y9
-	VPSRLD         $0x10, Y9, Y9
-	VPACKUSDW      Y9, Y10, Y10
-	VPSRLW         $0x08, Y10, Y9
-	VPAND          low_bytes<>+0(SB), Y10, Y10
-	VPACKUSWB      Y9, Y10, Y10
-	VPERMD         Y10, Y4, Y9
-	VPERMD         Y10, Y3, Y10
+	VBROADCASTSS   (R10), Y7
+	VMULPS         (CX), Y7, Y8
+	VMULPS         32(CX), Y7, Y7
+	VPSRLD         $0x10, Y8, Y9
+	VPAND          one<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y8, Y8
+	VPADDD         below_half<>+0(SB), Y8, Y8
+	VPSRLD         $0x10, Y7, Y9
+	VPAND          one<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y7, Y7
+	VPADDD         below_half<>+0(SB), Y7, Y7
+	VPSRLD         $0x10, Y8, Y8
+	VPBLENDW       $0xaa, Y7, Y8, Y8
+	VPSRLW         $0x08, Y8, Y7
+	VPAND          low_bytes<>+0(SB), Y8, Y8
+	VPACKUSWB      Y7, Y8, Y8
+	VPERMQ         $0x88, Y8, Y7
+	VPERMQ         $0xdd, Y8, Y8
 	MOVQ           scaleStride+48(FP), R11
 	ADDQ           R11, R10
 	LEAQ           (DX)(BX*2), R12
@@ -1696,73 +1663,70 @@ BF16b:
 	MOVQ           eights+64(FP), R11
 
 BF16c:
-	VMOVDQA        Y10, Y11
-	VMOVDQA        Y9, Y12
-	VBROADCASTI128 (R12), Y13
-	VPSHUFB        Y0, Y13, Y13
-	VPSRLW         $0x04, Y13, Y14
-	VPBLENDW       $0x55, Y14, Y13, Y13
-	VPAND          Y1, Y13, Y13
-	VPSHUFB        Y13, Y11, Y11
-	VPSHUFB        Y13, Y12, Y12
-	VPUNPCKLBW     Y12, Y11, Y13
-	VPSLLD         $0x10, Y13, Y14
-	VPAND          Y2, Y13, Y13
-	VFMADD231PS    (R13), Y14, Y7
-	VFMADD231PS    32(R13), Y13, Y7
-	VPUNPCKHBW     Y12, Y11, Y11
+	VMOVDQA        Y7, Y9
+	VMOVDQA        Y8, Y10
+	VBROADCASTI128 (R12), Y11
+	VPSHUFB        Y0, Y11, Y11
+	VPSRLW         $0x04, Y11, Y12
+	VPBLENDW       $0x55, Y12, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPSHUFB        Y11, Y9, Y9
+	VPSHUFB        Y11, Y10, Y10
+	VPUNPCKLBW     Y10, Y9, Y11
 	VPSLLD         $0x10, Y11, Y12
 	VPAND          Y2, Y11, Y11
-	VFMADD231PS    64(R13), Y12, Y7
-	VFMADD231PS    96(R13), Y11, Y7
+	VFMADD231PS    (R13), Y12, Y5
+	VFMADD231PS    32(R13), Y11, Y5
+	VPUNPCKHBW     Y10, Y9, Y9
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          Y2, Y9, Y9
+	VFMADD231PS    64(R13), Y10, Y5
+	VFMADD231PS    96(R13), Y9, Y5
 	ADDQ           $0x10, R12
 	ADDQ           $0x00000080, R13
 	SUBQ           $0x04, R11
 	JNZ            BF16c
-	VBROADCASTSS   (R10), Y9
-	VCMPPS         $0x03, Y9, Y9, Y10
-	VBLENDVPS      Y10, nan<>+0(SB), Y9, Y9
-	VMULPS         (CX), Y9, Y10
-	VMULPS         32(CX), Y9, Y9
-	VPSRLD         $0x10, Y10, Y11
-	VPAND          one<>+0(SB), Y11, Y11
-	VPADDD         Y11, Y10, Y10
-	VPADDD         below_half<>+0(SB), Y10, Y10
-	VPSRLD         $0x10, Y10, Y10
-	VPSRLD         $0x10, Y9, Y11
-	VPAND          one<>+0(SB), Y11, Y11
-	VPADDD         Y11, Y9, Y9
-	VPADDD         below_half<>+0(SB), Y9, Y9
-	VPSRLD         $0x10, Y9, Y9
-	VPACKUSDW      Y9, Y10, Y10
-	VPSRLW         $0x08, Y10, Y9
-	VPAND          low_bytes<>+0(SB), Y10, Y10
-	VPACKUSWB      Y9, Y10, Y10
-	VPERMD         Y10, Y4, Y9
-	VPERMD         Y10, Y3, Y10
+	VBROADCASTSS   (R10), Y7
+	VMULPS         (CX), Y7, Y8
+	VMULPS         32(CX), Y7, Y7
+	VPSRLD         $0x10, Y8, Y9
+	VPAND          one<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y8, Y8
+	VPADDD         below_half<>+0(SB), Y8, Y8
+	VPSRLD         $0x10, Y7, Y9
+	VPAND          one<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y7, Y7
+	VPADDD         below_half<>+0(SB), Y7, Y7
+	VPSRLD         $0x10, Y8, Y8
+	VPBLENDW       $0xaa, Y7, Y8, Y8
+	VPSRLW         $0x08, Y8, Y7
+	VPAND          low_bytes<>+0(SB), Y8, Y8
+	VPACKUSWB      Y7, Y8, Y8
+	VPERMQ         $0x88, Y8, Y7
+	VPERMQ         $0xdd, Y8, Y8
 	LEAQ           (DX)(SI*1), DX
 	MOVQ           eights+64(FP), R11
 
 BF16d:
-	VMOVDQA        Y10, Y11
-	VMOVDQA        Y9, Y12
-	VBROADCASTI128 (DX), Y13
-	VPSHUFB        Y0, Y13, Y13
-	VPSRLW         $0x04, Y13, Y14
-	VPBLENDW       $0x55, Y14, Y13, Y13
-	VPAND          Y1, Y13, Y13
-	VPSHUFB        Y13, Y11, Y11
-	VPSHUFB        Y13, Y12, Y12
-	VPUNPCKLBW     Y12, Y11, Y13
-	VPSLLD         $0x10, Y13, Y14
-	VPAND          Y2, Y13, Y13
-	VFMADD231PS    (AX), Y14, Y8
-	VFMADD231PS    32(AX), Y13, Y8
-	VPUNPCKHBW     Y12, Y11, Y11
+	VMOVDQA        Y7, Y9
+	VMOVDQA        Y8, Y10
+	VBROADCASTI128 (DX), Y11
+	VPSHUFB        Y0, Y11, Y11
+	VPSRLW         $0x04, Y11, Y12
+	VPBLENDW       $0x55, Y12, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPSHUFB        Y11, Y9, Y9
+	VPSHUFB        Y11, Y10, Y10
+	VPUNPCKLBW     Y10, Y9, Y11
 	VPSLLD         $0x10, Y11, Y12
 	VPAND          Y2, Y11, Y11
-	VFMADD231PS    64(AX), Y12, Y8
-	VFMADD231PS    96(AX), Y11, Y8
+	VFMADD231PS    (AX), Y12, Y6
+	VFMADD231PS    32(AX), Y11, Y6
+	VPUNPCKHBW     Y10, Y9, Y9
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          Y2, Y9, Y9
+	VFMADD231PS    64(AX), Y10, Y6
+	VFMADD231PS    96(AX), Y9, Y6
 	ADDQ           $0x10, DX
 	ADDQ           $0x00000080, AX
 	SUBQ           $0x04, R11
@@ -1774,33 +1738,21 @@ BF16d:
 	ADDQ           $0x04, DI
 	DECQ           R9
 	JNZ            block
+	VEXTRACTF128   $0x01, Y3, X0
+	VADDPS         X0, X3, X3
+	VEXTRACTF128   $0x01, Y4, X0
+	VADDPS         X0, X4, X4
 	VEXTRACTF128   $0x01, Y5, X0
 	VADDPS         X0, X5, X5
 	VEXTRACTF128   $0x01, Y6, X0
 	VADDPS         X0, X6, X6
-	VEXTRACTF128   $0x01, Y7, X0
-	VADDPS         X0, X7, X7
-	VEXTRACTF128   $0x01, Y8, X0
-	VADDPS         X0, X8, X8
+	VHADDPS        X4, X3, X3
 	VHADDPS        X6, X5, X5
-	VHADDPS        X8, X7, X7
-	VHADDPS        X7, X5, X5
+	VHADDPS        X5, X3, X3
 	MOVQ           y+0(FP), AX
-	VMOVUPS        X5, (AX)
+	VMOVUPS        X3, (AX)
 	VZEROUPPER
 	RET
-
-DATA gather_low<>+0(SB)/8, $0x0000000400000000
-DATA gather_low<>+8(SB)/8, $0x0000000500000001
-DATA gather_low<>+16(SB)/8, $0x0000000400000000
-DATA gather_low<>+24(SB)/8, $0x0000000500000001
-GLOBL gather_low<>(SB), RODATA|NOPTR, $32
-
-DATA gather_high<>+0(SB)/8, $0x0000000600000002
-DATA gather_high<>+8(SB)/8, $0x0000000700000003
-DATA gather_high<>+16(SB)/8, $0x0000000600000002
-DATA gather_high<>+24(SB)/8, $0x0000000700000003
-GLOBL gather_high<>(SB), RODATA|NOPTR, $32
 
 DATA one<>+0(SB)/8, $0x0000000100000001
 DATA one<>+8(SB)/8, $0x0000000100000001
@@ -2050,7 +2002,7 @@ block:
 	VZEROUPPER
 	RET
 
-// func decodeCodesF32(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
+// func decodeCodesF32(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)
 // Requires: AVX, AVX2
 TEXT ·decodeCodesF32(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
@@ -2062,8 +2014,6 @@ TEXT ·decodeCodesF32(SB), NOSPLIT, $0-48
 
 block:
 	VBROADCASTSS (BX), Y1
-	VCMPPS       $0x03, Y1, Y1, Y2
-	VBLENDVPS    Y2, nan<>+0(SB), Y1, Y1
 	VMULPS       (CX), Y1, Y2
 	VMULPS       32(CX), Y1, Y1
 	MOVQ         eights+40(FP), DI
@@ -2107,7 +2057,7 @@ word:
 	VZEROUPPER
 	RET
 
-// func decodeCodesF16(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
+// func decodeCodesF16(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)
 // Requires: AVX, AVX2, F16C
 TEXT ·decodeCodesF16(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
@@ -2119,8 +2069,6 @@ TEXT ·decodeCodesF16(SB), NOSPLIT, $0-48
 
 block:
 	VBROADCASTSS (BX), Y1
-	VCMPPS       $0x03, Y1, Y1, Y2
-	VBLENDVPS    Y2, nan<>+0(SB), Y1, Y1
 	VMULPS       (CX), Y1, Y2
 	VMULPS       32(CX), Y1, Y1
 	VCVTPS2PH    $0x00, Y2, X2
@@ -2168,7 +2116,7 @@ word:
 	VZEROUPPER
 	RET
 
-// func decodeCodesBF16(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
+// func decodeCodesBF16(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)
 // Requires: AVX, AVX2
 TEXT ·decodeCodesBF16(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
@@ -2179,53 +2127,48 @@ TEXT ·decodeCodesBF16(SB), NOSPLIT, $0-48
 	VMOVDQU spread_pairs<>+0(SB), Y0
 	VMOVDQU nibble<>+0(SB), Y1
 	VMOVDQU upper<>+0(SB), Y2
-	VMOVDQU gather_low<>+0(SB), Y3
-	VMOVDQU gather_high<>+0(SB), Y4
 
 block:
-	VBROADCASTSS (BX), Y5
-	VCMPPS       $0x03, Y5, Y5, Y6
-	VBLENDVPS    Y6, nan<>+0(SB), Y5, Y5
-	VMULPS       (CX), Y5, Y6
-	VMULPS       32(CX), Y5, Y5
-	VPSRLD       $0x10, Y6, Y7
-	VPAND        one<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y6, Y6
-	VPADDD       below_half<>+0(SB), Y6, Y6
-	VPSRLD       $0x10, Y6, Y6
-	VPSRLD       $0x10, Y5, Y7
-	VPAND        one<>+0(SB), Y7, Y7
-	VPADDD       Y7, Y5, Y5
-	VPADDD       below_half<>+0(SB), Y5, Y5
-	VPSRLD       $0x10, Y5, Y5
-	VPACKUSDW    Y5, Y6, Y6
-	VPSRLW       $0x08, Y6, Y5
-	VPAND        low_bytes<>+0(SB), Y6, Y6
-	VPACKUSWB    Y5, Y6, Y6
-	VPERMD       Y6, Y4, Y5
-	VPERMD       Y6, Y3, Y6
+	VBROADCASTSS (BX), Y3
+	VMULPS       (CX), Y3, Y4
+	VMULPS       32(CX), Y3, Y3
+	VPSRLD       $0x10, Y4, Y5
+	VPAND        one<>+0(SB), Y5, Y5
+	VPADDD       Y5, Y4, Y4
+	VPADDD       below_half<>+0(SB), Y4, Y4
+	VPSRLD       $0x10, Y3, Y5
+	VPAND        one<>+0(SB), Y5, Y5
+	VPADDD       Y5, Y3, Y3
+	VPADDD       below_half<>+0(SB), Y3, Y3
+	VPSRLD       $0x10, Y4, Y4
+	VPBLENDW     $0xaa, Y3, Y4, Y4
+	VPSRLW       $0x08, Y4, Y3
+	VPAND        low_bytes<>+0(SB), Y4, Y4
+	VPACKUSWB    Y3, Y4, Y4
+	VPERMQ       $0x88, Y4, Y3
+	VPERMQ       $0xdd, Y4, Y4
 	MOVQ         eights+40(FP), DI
 
 word:
-	VMOVDQA        Y6, Y7
-	VMOVDQA        Y5, Y8
-	VBROADCASTI128 (DX), Y9
-	VPSHUFB        Y0, Y9, Y9
-	VPSRLW         $0x04, Y9, Y10
-	VPBLENDW       $0x55, Y10, Y9, Y9
-	VPAND          Y1, Y9, Y9
-	VPSHUFB        Y9, Y7, Y7
-	VPSHUFB        Y9, Y8, Y8
-	VPUNPCKLBW     Y8, Y7, Y9
-	VPSLLD         $0x10, Y9, Y10
-	VPAND          Y2, Y9, Y9
-	VMOVUPS        Y10, (AX)
-	VMOVUPS        Y9, 32(AX)
-	VPUNPCKHBW     Y8, Y7, Y7
+	VMOVDQA        Y3, Y5
+	VMOVDQA        Y4, Y6
+	VBROADCASTI128 (DX), Y7
+	VPSHUFB        Y0, Y7, Y7
+	VPSRLW         $0x04, Y7, Y8
+	VPBLENDW       $0x55, Y8, Y7, Y7
+	VPAND          Y1, Y7, Y7
+	VPSHUFB        Y7, Y5, Y5
+	VPSHUFB        Y7, Y6, Y6
+	VPUNPCKLBW     Y6, Y5, Y7
 	VPSLLD         $0x10, Y7, Y8
 	VPAND          Y2, Y7, Y7
-	VMOVUPS        Y8, 64(AX)
-	VMOVUPS        Y7, 96(AX)
+	VMOVUPS        Y8, (AX)
+	VMOVUPS        Y7, 32(AX)
+	VPUNPCKHBW     Y6, Y5, Y5
+	VPSLLD         $0x10, Y5, Y6
+	VPAND          Y2, Y5, Y5
+	VMOVUPS        Y6, 64(AX)
+	VMOVUPS        Y5, 96(AX)
 	ADDQ           $0x10, DX
 	ADDQ           $0x00000080, AX
 	SUBQ           $0x04, DI
@@ -2235,6 +2178,84 @@ word:
 	JNZ            block
 	VZEROUPPER
 	RET
+
+// func unnest(dst *float32, codes *byte, values *[256]float32, nested float32, offset float32, eights int)
+// Requires: AVX, AVX2
+TEXT ·unnest(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), AX
+	MOVQ         codes+8(FP), CX
+	MOVQ         values+16(FP), DX
+	VBROADCASTSS nested+24(FP), Y0
+	VBROADCASTSS offset+28(FP), Y1
+	MOVQ         eights+32(FP), BX
+	VMOVDQU      nan<>+0(SB), Y2
+
+eight:
+	VPMOVZXBD  (CX), Y3
+	VPCMPEQD   Y5, Y5, Y5
+	VGATHERDPS Y5, (DX)(Y3*4), Y4
+	VMULPS     Y0, Y4, Y4
+	VADDPS     Y1, Y4, Y4
+	VCMPPS     $0x03, Y4, Y4, Y3
+	VBLENDVPS  Y3, Y2, Y4, Y4
+	VMOVUPS    Y4, (AX)
+	ADDQ       $0x08, CX
+	ADDQ       $0x20, AX
+	DECQ       BX
+	JNZ        eight
+	VZEROUPPER
+	RET
+
+DATA nan<>+0(SB)/8, $0x7fc000007fc00000
+DATA nan<>+8(SB)/8, $0x7fc000007fc00000
+DATA nan<>+16(SB)/8, $0x7fc000007fc00000
+DATA nan<>+24(SB)/8, $0x7fc000007fc00000
+GLOBL nan<>(SB), RODATA|NOPTR, $32
+
+// func copyScales(dst *float32, src *byte, n int)
+// Requires: AVX
+TEXT ·copyScales(SB), NOSPLIT, $0-24
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    n+16(FP), DX
+	VMOVDQU nan<>+0(SB), Y0
+	SUBQ    $0x08, DX
+	JL      tail
+
+eight:
+	VMOVUPS   (CX), Y1
+	VCMPPS    $0x03, Y1, Y1, Y2
+	VBLENDVPS Y2, Y0, Y1, Y1
+	VMOVUPS   Y1, (AX)
+	ADDQ      $0x20, AX
+	ADDQ      $0x20, CX
+	SUBQ      $0x08, DX
+	JGE       eight
+
+tail:
+	ADDQ       $0x08, DX
+	JZ         done
+	LEAQ       tail_mask<>+32(SB), BX
+	NEGQ       DX
+	VMOVDQU    (BX)(DX*4), Y1
+	VMASKMOVPS (CX), Y1, Y2
+	VCMPPS     $0x03, Y2, Y2, Y3
+	VBLENDVPS  Y3, Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, (AX)
+
+done:
+	VZEROUPPER
+	RET
+
+DATA tail_mask<>+0(SB)/8, $0xffffffffffffffff
+DATA tail_mask<>+8(SB)/8, $0xffffffffffffffff
+DATA tail_mask<>+16(SB)/8, $0xffffffffffffffff
+DATA tail_mask<>+24(SB)/8, $0xffffffffffffffff
+DATA tail_mask<>+32(SB)/8, $0x0000000000000000
+DATA tail_mask<>+40(SB)/8, $0x0000000000000000
+DATA tail_mask<>+48(SB)/8, $0x0000000000000000
+DATA tail_mask<>+56(SB)/8, $0x0000000000000000
+GLOBL tail_mask<>(SB), RODATA|NOPTR, $64
 
 // func mul1x4(y *float32, yStride int, x0 *float32, w *float32, wStride int, n int, sums *float32, end bool)
 // Requires: AVX, FMA3
@@ -2319,16 +2340,6 @@ keep:
 	VMOVUPS Y3, 96(DI)
 	VZEROUPPER
 	RET
-
-DATA tail_mask<>+0(SB)/8, $0xffffffffffffffff
-DATA tail_mask<>+8(SB)/8, $0xffffffffffffffff
-DATA tail_mask<>+16(SB)/8, $0xffffffffffffffff
-DATA tail_mask<>+24(SB)/8, $0xffffffffffffffff
-DATA tail_mask<>+32(SB)/8, $0x0000000000000000
-DATA tail_mask<>+40(SB)/8, $0x0000000000000000
-DATA tail_mask<>+48(SB)/8, $0x0000000000000000
-DATA tail_mask<>+56(SB)/8, $0x0000000000000000
-GLOBL tail_mask<>(SB), RODATA|NOPTR, $64
 
 // func mul2x4(y *float32, yStride int, x0 *float32, x1 *float32, w *float32, wStride int, n int, sums *float32, end bool)
 // Requires: AVX, FMA3

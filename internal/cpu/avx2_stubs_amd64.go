@@ -47,22 +47,25 @@ func dotF32(y *float32, x *float32, data *byte, stride int, scales *byte, scaleS
 func dotQ8_0(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
 
 // dotCodesF32 multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride
-// bytes from row to row; table times scale is rounded to F32.
+// bytes from row to row, a NaN among them the plain one; table times scale is rounded to F32. For BF16 the even
+// entries of the table come first.
 //
 //go:noescape
-func dotCodesF32(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
+func dotCodesF32(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)
 
 // dotCodesF16 multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride
-// bytes from row to row; table times scale is rounded to F16.
+// bytes from row to row, a NaN among them the plain one; table times scale is rounded to F16. For BF16 the even
+// entries of the table come first.
 //
 //go:noescape
-func dotCodesF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
+func dotCodesF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)
 
 // dotCodesBF16 multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride
-// bytes from row to row; table times scale is rounded to BF16.
+// bytes from row to row, a NaN among them the plain one; table times scale is rounded to BF16. For BF16 the even
+// entries of the table come first.
 //
 //go:noescape
-func dotCodesBF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)
+func dotCodesBF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)
 
 // decodeMXFP4 writes 32*blocks consecutive weights as float32.
 //
@@ -102,17 +105,27 @@ func decodeQ8_0(dst *float32, data *byte, scales *byte, blocks int)
 // decodeCodesF32 writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to F32.
 //
 //go:noescape
-func decodeCodesF32(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
+func decodeCodesF32(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)
 
 // decodeCodesF16 writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to F16.
 //
 //go:noescape
-func decodeCodesF16(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
+func decodeCodesF16(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)
 
 // decodeCodesBF16 writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to BF16.
 //
 //go:noescape
-func decodeCodesBF16(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)
+func decodeCodesBF16(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)
+
+// unnest writes values[code]*nested + offset, rounded twice, for 8*eights codes; a NaN becomes the plain one.
+//
+//go:noescape
+func unnest(dst *float32, codes *byte, values *[256]float32, nested float32, offset float32, eights int)
+
+// copyScales copies n float32; a NaN becomes the plain one.
+//
+//go:noescape
+func copyScales(dst *float32, src *byte, n int)
 
 // mul1x4 multiplies 1 rows of n activations by four rows of weights; strides are in bytes. sums, if not nil, holds
 // 4 registers of eight lanes, to which it adds; y is written where end is true, else the sums are stored back.

@@ -47,41 +47,32 @@ func roundF16(_ constants, low, high VecVirtual) (VecVirtual, VecVirtual) {
 var highFirst = nibbles{pairs.name, pairs.spread, 0x55}
 
 func byteConstants() constants {
-	lanes := func(d ...byte) (b []byte) {
-		for _, i := range d {
-			b = append(b, i, 0, 0, 0)
-		}
-		return b
-	}
 	return constants{
 		spread: load(global("spread_pairs", pairs.spread[:])),
 		nibble: load(global("nibble", fill(0x0F))),
 		upper:  load(global("upper", fill(0, 0, 0xFF, 0xFF))),
-		gather: [2]VecVirtual{
-			load(global("gather_low", lanes(0, 4, 1, 5, 0, 4, 1, 5))),
-			load(global("gather_high", lanes(2, 6, 3, 7, 2, 6, 3, 7))),
-		},
 	}
 }
 
 // roundBF16 rounds to the nearest bfloat16, ties to even, and splits the sixteen results into low and high bytes, both
-// lanes alike. A NaN comes with an empty payload, to which half a unit may be added.
-func roundBF16(c constants, low, high VecVirtual) (VecVirtual, VecVirtual) {
-	for _, v := range []VecVirtual{low, high} {
-		odd := YMM()
-		VPSRLD(Imm(16), v, odd)
-		VPAND(global32("one", 1), odd, odd)
-		VPADDD(odd, v, v)
+// lanes alike. The table comes with its even entries first, so that its halves interleave into their order. A NaN has
+// an empty payload, to which half a unit may be added.
+func roundBF16(_ constants, even, odd VecVirtual) (VecVirtual, VecVirtual) {
+	for _, v := range []VecVirtual{even, odd} {
+		last := YMM()
+		VPSRLD(Imm(16), v, last)
+		VPAND(global32("one", 1), last, last)
+		VPADDD(last, v, v)
 		VPADDD(global32("below_half", 0x7FFF), v, v)
-		VPSRLD(Imm(16), v, v)
 	}
-	// Words 0-3 and 8-11 in the lower lane, 4-7 and 12-15 in the upper one; then the same of low and of high bytes.
-	VPACKUSDW(high, low, low)
-	VPSRLW(Imm(8), low, high)
-	VPAND(global("low_bytes", fill(0xFF, 0)), low, low)
-	VPACKUSWB(high, low, low)
-	VPERMD(low, c.gather[1], high)
-	VPERMD(low, c.gather[0], low)
+	VPSRLD(Imm(16), even, even)
+	VPBLENDW(Imm(0xAA), odd, even, even) // entries 0-7 in the lower lane, 8-15 in the upper one
+	VPSRLW(Imm(8), even, odd)
+	VPAND(global("low_bytes", fill(0xFF, 0)), even, even)
+	VPACKUSWB(odd, even, even)
+	low, high := YMM(), YMM()
+	VPERMQ(Imm(0x88), even, low)
+	VPERMQ(Imm(0xDD), even, high)
 	return low, high
 }
 
@@ -98,13 +89,11 @@ func codeShifts() VecVirtual {
 	return load(global("code_shifts", b))
 }
 
-// blockTable is the table under the scale that lies at scale. A scale that is no number becomes the plain NaN.
+// blockTable is the table under the scale that lies at scale.
 func blockTable(r rounding, c constants, table Register, scale Mem) (low, high VecVirtual) {
-	s, nan := YMM(), YMM()
+	s := YMM()
 	low, high = YMM(), YMM()
 	VBROADCASTSS(scale, s)
-	VCMPPS(Imm(3), s, s, nan) // unordered
-	VBLENDVPS(nan, global32("nan", 0x7FC00000), s, s)
 	VMULPS(Mem{Base: table}, s, low)
 	VMULPS(Mem{Base: table, Disp: 32}, s, high)
 	return r.table(c, low, high)
@@ -124,9 +113,10 @@ func lookUpWide(c constants, codes Mem, low, high VecVirtual, emit func(int, Vec
 }
 
 func dotCodes(r rounding) {
-	TEXT("dotCodes"+r.name, NOSPLIT, "func(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, eights int, ahead int)")
+	TEXT("dotCodes"+r.name, NOSPLIT, "func(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)")
 	Doc("dotCodes"+r.name+" multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride",
-		"bytes from row to row; table times scale is rounded to "+r.name+".")
+		"bytes from row to row, a NaN among them the plain one; table times scale is rounded to "+r.name+". For BF16 the even",
+		"entries of the table come first.")
 	Pragma("noescape")
 	x, table := Load(Param("x"), GP64()), Load(Param("table"), GP64())
 	data, stride, stride3 := Load(Param("data"), GP64()), Load(Param("stride"), GP64()), GP64()
@@ -178,7 +168,7 @@ func dotCodes(r rounding) {
 }
 
 func decodeCodes(r rounding) {
-	TEXT("decodeCodes"+r.name, NOSPLIT, "func(dst *float32, table *[16]float32, data *byte, scales *byte, blocks int, eights int)")
+	TEXT("decodeCodes"+r.name, NOSPLIT, "func(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)")
 	Doc("decodeCodes" + r.name + " writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to " + r.name + ".")
 	Pragma("noescape")
 	dst, table, data := Load(Param("dst"), GP64()), Load(Param("table"), GP64()), Load(Param("data"), GP64())
@@ -200,4 +190,58 @@ func decodeCodes(r rounding) {
 	JNZ(LabelRef("block"))
 	VZEROUPPER()
 	RET()
+}
+
+// scaleKernels bring a block's scales into the form that the loops above want.
+func scaleKernels() {
+	TEXT("unnest", NOSPLIT, "func(dst *float32, codes *byte, values *[256]float32, nested float32, offset float32, eights int)")
+	Doc("unnest writes values[code]*nested + offset, rounded twice, for 8*eights codes; a NaN becomes the plain one.")
+	Pragma("noescape")
+	dst, codes, values := Load(Param("dst"), GP64()), Load(Param("codes"), GP64()), Load(Param("values"), GP64())
+	nested, offset, eights := broadcast("nested"), broadcast("offset"), Load(Param("eights"), GP64())
+	plain := load(global32("nan", 0x7FC00000))
+	Label("eight")
+	at, v, all := YMM(), YMM(), YMM()
+	VPMOVZXBD(Mem{Base: codes}, at)
+	VPCMPEQD(all, all, all)
+	VGATHERDPS(all, Mem{Base: values, Index: at, Scale: 4}, v)
+	VMULPS(nested, v, v)
+	VADDPS(offset, v, v)
+	plainNaN(v, plain)
+	VMOVUPS(v, Mem{Base: dst})
+	ADDQ(Imm(8), codes)
+	ADDQ(Imm(32), dst)
+	DECQ(eights)
+	JNZ(LabelRef("eight"))
+	VZEROUPPER()
+	RET()
+
+	TEXT("copyScales", NOSPLIT, "func(dst *float32, src *byte, n int)")
+	Doc("copyScales copies n float32; a NaN becomes the plain one.")
+	Pragma("noescape")
+	copyScales()
+}
+
+func copyScales() {
+	dst, src, n := Load(Param("dst"), GP64()), Load(Param("src"), GP64()), Load(Param("n"), GP64())
+	plain := load(global32("nan", 0x7FC00000))
+	eights(n, func() {
+		v := YMM()
+		VMOVUPS(Mem{Base: src}, v)
+		plainNaN(v, plain)
+		VMOVUPS(v, Mem{Base: dst})
+	}, func(mask VecVirtual) {
+		v := YMM()
+		VMASKMOVPS(Mem{Base: src}, mask, v)
+		plainNaN(v, plain)
+		VMASKMOVPS(v, mask, Mem{Base: dst})
+	}, dst, src)
+	VZEROUPPER()
+	RET()
+}
+
+func plainNaN(v, plain VecVirtual) {
+	nan := YMM()
+	VCMPPS(Imm(3), v, v, nan) // unordered
+	VBLENDVPS(nan, plain, v, v)
 }

@@ -28,8 +28,7 @@ type constants struct {
 	upper  VecVirtual // 0xFFFF0000 in every word of 32 bits
 	tables Register   // code values by scale
 
-	shifts VecVirtual    // where codes lie in a word of 32 bits
-	gather [2]VecVirtual // where bytes of a table come from
+	shifts VecVirtual // where codes lie in a word of 32 bits
 }
 
 func formats() []format {

@@ -19,6 +19,7 @@ func main() {
 	build.ConstraintExpr("!noasm")
 	dotKernels()
 	decodeKernels()
+	scaleKernels()
 	mulKernels()
 	attentionKernels()
 	elementwiseKernels()
