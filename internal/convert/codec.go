@@ -52,10 +52,14 @@ func (c floatCodec) write(w *worker, it *item, v *view, e, first, n int) (view, 
 		return view{}, w.put(it, 0, e, int64(first*line), p.Data[first*line:(first+n)*line])
 	}
 	b := w.bytes(0, n*v.cols*c.size())
+	var err error
 	if c.transposed {
-		c.transpose(w, b, v)
+		err = c.transpose(w, b, v, it.exact)
 	} else {
-		encodeFloats(c.format, b, w.decode(v, first, n))
+		err = c.encode(b, w.decode(v, first, n), it.exact)
+	}
+	if err != nil {
+		return view{}, err
 	}
 	if err := w.put(it, 0, e, int64(first*v.cols*c.size()), b); err != nil {
 		return view{}, err
@@ -66,14 +70,36 @@ func (c floatCodec) write(w *worker, it *item, v *view, e, first, n int) (view, 
 	return planeView(&dtype.Plane{Format: c.format, Rows: n, Cols: v.cols, Transposed: c.transposed, Data: b}), nil
 }
 
+// encode refuses values that become infinities, which exact conversions do not make.
+func (c floatCodec) encode(b []byte, values []float32, exact bool) error {
+	encodeFloats(c.format, b, values)
+	if exact {
+		return nil
+	}
+	for i, x := range values {
+		if e := b[i*c.size()+c.size()-2:]; isInfinite(c.format, e) && x-x == 0 {
+			return fmt.Errorf("%v does not fit %v", x, c.format)
+		}
+	}
+	return nil
+}
+
+// isInfinite looks at the upper two bytes of a number.
+func isInfinite(f dtype.Format, b []byte) bool {
+	bits := binary.LittleEndian.Uint16(b) & 0x7FFF
+	return f == dtype.F16 && bits == 0x7C00 || f == dtype.BF16 && bits == 0x7F80
+}
+
 // transpose fills b with the view's columns, a strip of rows at a time.
-func (c floatCodec) transpose(w *worker, b []byte, v *view) {
+func (c floatCodec) transpose(w *worker, b []byte, v *view, exact bool) error {
 	size, line := c.size(), v.rows*c.size()
 	const strip = 64
 	for first := 0; first < v.rows; first += strip {
 		n := min(strip, v.rows-first)
 		encoded := w.bytes(1, n*v.cols*size)
-		encodeFloats(c.format, encoded, w.decode(v, first, n))
+		if err := c.encode(encoded, w.decode(v, first, n), exact); err != nil {
+			return err
+		}
 		if size == 2 {
 			for col := range v.cols {
 				out := b[col*line+first*2:][:n*2]
@@ -91,6 +117,7 @@ func (c floatCodec) transpose(w *worker, b []byte, v *view) {
 			}
 		}
 	}
+	return nil
 }
 
 func encodeFloats(f dtype.Format, b []byte, v []float32) {
