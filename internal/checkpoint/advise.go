@@ -23,20 +23,35 @@ func (c *Checkpoint) fetchSmall(s *store) {
 	}
 }
 
-func (c *Checkpoint) advise(b []byte, hint func([]byte)) {
+// Locate finds the file and the offset that bytes of a plane lie at; ok is false for bytes that are in no file.
+func (c *Checkpoint) Locate(b []byte) (path string, offset int64, ok bool) {
+	f, at := c.find(b)
+	if f == nil {
+		return "", 0, false
+	}
+	return f.path, int64(at), true
+}
+
+// find gives the mapping that holds b, and where in it; nil if none does.
+func (c *Checkpoint) find(b []byte) (*mapping, int) {
 	if len(b) == 0 {
-		return
+		return nil, 0
 	}
 	at := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
 	for _, f := range c.files {
 		start := uintptr(unsafe.Pointer(unsafe.SliceData(f.data)))
-		if f.unmap == nil || at < start || at-start > uintptr(len(f.data)-len(b)) || len(b) > len(f.data) {
-			continue
+		if f.unmap != nil && len(b) <= len(f.data) && at >= start && at-start <= uintptr(len(f.data)-len(b)) {
+			return f, int(at - start)
 		}
-		// Mappings begin at a page.
-		const page = 1 << 16
-		first, end := int(at-start)&^(page-1), int(at-start)+len(b)
-		hint(f.data[first:end])
+	}
+	return nil, 0
+}
+
+func (c *Checkpoint) advise(b []byte, hint func([]byte)) {
+	f, at := c.find(b)
+	if f == nil {
 		return
 	}
+	const page = 1 << 16 // mappings begin at a page, of whatever size
+	hint(f.data[at&^(page-1) : at+len(b)])
 }

@@ -27,3 +27,15 @@ func onDisk(fi fs.FileInfo) int64 {
 
 // lockFile fails if another process holds the file. The lock ends with the process, however it ends.
 func lockFile(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
+
+// copyRange copies bytes between files within the system; false means that they may not all be there.
+func copyRange(to *os.File, at int64, from *os.File, offset, n int64) bool {
+	for n > 0 {
+		done, err := unix.CopyFileRange(int(from.Fd()), &offset, int(to.Fd()), &at, int(n), 0)
+		if err != nil || done <= 0 {
+			return false
+		}
+		n -= int64(done)
+	}
+	return true
+}

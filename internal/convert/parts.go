@@ -77,10 +77,11 @@ type undecoded interface {
 	LayerPlanes(n int) (*checkpoint.Layer, error)
 }
 
-// advised is a source whose files can be told what is read next and what is not read again.
+// advised is a source in files: they can be told what is read next and what is not read again, and copied from.
 type advised interface {
 	WillNeed(b []byte)
 	Done(b []byte)
+	Locate(b []byte) (path string, offset int64, ok bool)
 }
 
 // parts reads a source and keeps the layers that are in use.

@@ -129,6 +129,7 @@ func (r *run) each(ctx context.Context, workers int, todo []int, do func(w *work
 	for range workers {
 		g.Go(func() error {
 			w := &worker{src: r.src, files: r.files}
+			defer w.close()
 			for {
 				at, more := take()
 				if !more {
