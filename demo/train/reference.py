@@ -25,7 +25,7 @@ def from_folder(folder: pathlib.Path, device):
     try:
         from transformers import GptOssForCausalLM, Mxfp4Config
         return GptOssForCausalLM.from_pretrained(folder, quantization_config=Mxfp4Config(dequantize=True), dtype=torch.float32,
-                                                 attn_implementation="eager").eval().to(device)
+                                                 attn_implementation="eager").float().eval().to(device)  # it leaves dequantised experts in BF16
     except Exception as error:  # an optional check: its failure is printed
         print("transformers' own loading was not checked:", repr(error)[:300])
         return None

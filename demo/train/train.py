@@ -1,6 +1,6 @@
 """Trains the demo model.
 
-    python3 train/train.py --steps 5000 --budget 500 --state /tmp/state --out model
+    python3 train/train.py --steps 5000 --budget 500 --state STATE --out model
 
 Warm-up, constant rate, then decay over the last part, by seconds (--budget, --decay) or by steps (--steps, --decay-from:
 repeatable on any card). Can go on from --resume. Muon for the matrices, AdamW for the rest; experts see MXFP4 values from --quantise-from on."""
