@@ -64,12 +64,7 @@ func benchPlane(f dtype.Format, cols int) dtype.Plane {
 	return p
 }
 
-// jobFunc is a job for benchmarks.
-type jobFunc func(w *worker, item int)
-
-func (f jobFunc) do(w *worker, item int) { f(w, item) }
-
-func benchPool(b *testing.B, k *kernels, threads, cols int, do jobFunc, items int) {
+func benchPool(b *testing.B, k *kernels, threads, cols int, do itemFunc, items int) {
 	workers := make([]*worker, threads)
 	for i := range workers {
 		workers[i] = &worker{k: k, tile: make([]float32, tileRows*cols), y: make([]float32, 512*tileRows), sums: make([]float32, panelRows*tileRows*8), scales: make([]float32, tileRows*cols/32)}

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -156,6 +157,9 @@ func (p *pool) work(w *worker) {
 	defer func() {
 		if r := recover(); r != nil {
 			err := fmt.Errorf("cpu operation %T failed: %v", p.job, r)
+			if _, fault := r.(interface{ Addr() uintptr }); fault {
+				err = errors.New("weights cannot be read: the checkpoint's file was cut short, or its disk failed")
+			}
 			p.err.CompareAndSwap(nil, &err)
 			p.next.Store(int64(p.n))
 		}

@@ -83,3 +83,8 @@ func TestPoolReportsAFault(t *testing.T) {
 		t.Errorf("the fault is reported twice: %v", err)
 	}
 }
+
+// itemFunc is a job for tests.
+type itemFunc func(w *worker, item int)
+
+func (f itemFunc) do(w *worker, item int) { f(w, item) }
