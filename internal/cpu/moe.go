@@ -120,28 +120,54 @@ func swiglu(gate, up, alpha, limit float32) float32 {
 	return gate * float32(1/(1+math.Exp(-float64(alpha*gate)))) * (up + 1)
 }
 
-// downJob: x += weight (W2 h + b2) over the experts, one tile of output rows for all tokens.
+// downJob: o = W2 h, one tile of rows of one expert for all its tokens.
 type downJob struct {
 	s     *session
 	layer int
+	tiles int
 }
 
 func (j *downJob) do(w *worker, item int) {
 	s := j.s
 	sp := &s.spec
-	first := item * tileRows
+	e := s.groups.active[item/j.tiles]
+	first := item % j.tiles * tileRows
 	r := min(tileRows, sp.Hidden-first)
-	d := &s.layers[j.layer].Down
-	for _, e := range s.groups.active {
-		tokens, slots := s.groups.rows(e)
-		w.productStack(&d.Weight, int(e), first, r, s.h, slots, len(slots))
-		bias := d.Bias[int(e)*sp.Hidden+first:]
-		for i, slot := range slots {
-			weight := s.weight[slot]
-			x, y := s.x[int(tokens[i])*sp.Hidden+first:], w.y[i*tileRows:]
-			for q := range r {
-				x[q] += weight * (y[q] + bias[q])
+	_, slots := s.groups.rows(e)
+	w.productStack(&s.layers[j.layer].Down.Weight, int(e), first, r, s.h, slots, len(slots))
+	for i, slot := range slots {
+		copy(s.o[int(slot)*sp.Hidden+first:][:r], w.y[i*tileRows:])
+	}
+}
+
+// sumJob: x += weight (o + b) over a token's experts. They are met in ascending order, whatever
+// their weights.
+type sumJob struct {
+	s     *session
+	layer int
+}
+
+func (j *sumJob) do(_ *worker, t int) {
+	s := j.s
+	sp := &s.spec
+	H := sp.Hidden
+	x := s.x[t*H : (t+1)*H]
+	chosen := s.chosen[t*sp.TopK : (t+1)*sp.TopK]
+	for last := int32(-1); ; {
+		rank := -1
+		for i, e := range chosen {
+			if e > last && (rank < 0 || e < chosen[rank]) {
+				rank = i
 			}
+		}
+		if rank < 0 {
+			return
+		}
+		last = chosen[rank]
+		slot := t*sp.TopK + rank
+		weight, bias := s.weight[slot], s.layers[j.layer].Down.Bias[int(last)*H:][:H]
+		for q, y := range s.o[slot*H : (slot+1)*H] {
+			x[q] += weight * (y + bias[q])
 		}
 	}
 }

@@ -39,6 +39,7 @@ type session struct {
 	chosen []int32   // [tokens, TopK], by descending logit
 	weight []float32 // [tokens, TopK]
 	h      []float32 // expert activations, [tokens*TopK, Intermediate]
+	o      []float32 // expert outputs without bias, [tokens*TopK, Hidden]
 	groups expertGroups
 	logits []float32 // [logit rows, Vocab]
 	out    []device.Output
@@ -56,6 +57,7 @@ type jobs struct {
 	route  routeJob
 	gateUp gateUpJob
 	down   downJob
+	sum    sumJob
 	sample sampleJob
 }
 
@@ -69,7 +71,7 @@ func newSession(spec device.Spec, lim device.Limits, threads int, k *kernels) *s
 	}{
 		{&s.x, T * spec.Hidden}, {&s.t, T * spec.Hidden}, {&s.q, T * qw}, {&s.k, T * kw}, {&s.v, T * kw}, {&s.a, T * qw},
 		{&s.cos, T * spec.HeadDim / 2}, {&s.sin, T * spec.HeadDim / 2}, {&s.route, T * spec.Experts},
-		{&s.weight, T * spec.TopK}, {&s.h, T * spec.TopK * spec.Intermediate}, {&s.logits, lim.MaxLogits * spec.Vocab},
+		{&s.weight, T * spec.TopK}, {&s.h, T * spec.TopK * spec.Intermediate}, {&s.o, T * spec.TopK * spec.Hidden}, {&s.logits, lim.MaxLogits * spec.Vocab},
 	}
 	for _, b := range buffers {
 		*b.p = make([]float32, b.n)
@@ -108,7 +110,7 @@ func newSession(spec device.Spec, lim device.Limits, threads int, k *kernels) *s
 	s.pool = newPool(workers)
 	s.jobs = jobs{
 		embed: embedJob{s}, rope: ropeJob{s: s}, norm: normJob{s: s}, linear: linearJob{s: s}, attend: attendJob{s: s},
-		route: routeJob{s}, gateUp: gateUpJob{s: s}, down: downJob{s: s}, sample: sampleJob{s},
+		route: routeJob{s}, gateUp: gateUpJob{s: s}, down: downJob{s: s}, sum: sumJob{s: s}, sample: sampleJob{s},
 	}
 	return s
 }

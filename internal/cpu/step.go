@@ -85,11 +85,14 @@ func (s *session) GateUp(l int) {
 	s.pool.run(j, len(s.groups.active)*j.tiles)
 }
 
-// Down adds the experts' outputs to the residual, one item for each tile of output rows: a tile meets its experts in
-// ascending order, so sums do not depend on the threads.
+// Down computes the chosen experts' outputs, one item for each active expert and tile of rows, and adds them to the
+// residual, one item for each token.
 func (s *session) Down(l int) {
-	s.jobs.down.layer = l
-	s.pool.run(&s.jobs.down, tiles(s.spec.Hidden))
+	j := &s.jobs.down
+	j.layer, j.tiles = l, tiles(s.spec.Hidden)
+	s.pool.run(j, len(s.groups.active)*j.tiles)
+	s.jobs.sum.layer = l
+	s.pool.run(&s.jobs.sum, s.tokens)
 }
 
 // Head computes the asked-for rows of logits. Their final norm is gathered into t first.
