@@ -43,7 +43,12 @@ func readExpected(t *testing.T, name string) (e expected) {
 
 func loadModel(t testing.TB, folder string) *Model {
 	t.Helper()
-	c, err := checkpoint.Open(testmodel.Dir(t, folder))
+	return loadFrom(t, testmodel.Dir(t, folder))
+}
+
+func loadFrom(t testing.TB, path string) *Model {
+	t.Helper()
+	c, err := checkpoint.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
