@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 // TestScripts runs the commands as a user types them. $MODELS holds tiny checkpoints, $HF_ENDPOINT is a hub with some
 // of them, $HF_HOME an empty folder for what is fetched from it.
 func TestScripts(t *testing.T) {
+	if testmodel.Race {
+		t.Skip("the race detector is on: every command is a process of its own, and the packages have tests that share one")
+	}
 	models := t.TempDir()
 	for _, name := range []string{"hf-mxfp4", "openai-original", "unsloth-nf4-dq", "hf-bf16"} {
 		if err := os.Symlink(testmodel.Dir(t, "tiny-a/"+name), filepath.Join(models, name)); err != nil {

@@ -40,6 +40,9 @@ func TestEveryPair(t *testing.T) {
 	for _, f := range []string{"tiny-a/fused-nf4-dq", "tiny-a/gguf-q8_0", "tiny-a/unsloth-nf4-dq-attn", "tiny-a/per-expert-split-bf16"} {
 		for _, to := range Targets() {
 			t.Run(f+" to "+to, func(t *testing.T) {
+				if testmodel.Race && f != "tiny-a/unsloth-nf4-dq-attn" {
+					t.Skip("the race detector is on: one source runs")
+				}
 				t.Parallel()
 				p, err := New(open(t, testmodel.Dir(t, f)), filepath.Join(t.TempDir(), "out"), Options{To: Target(to)})
 				if err != nil {
