@@ -55,6 +55,9 @@ the reference's own answers. Without MODEL it scores the embedded demo model on 
 }
 
 func runEval(ctx context.Context, s Streams, args []string, f *evalFlags) error {
+	if f.limit < 0 {
+		return fmt.Errorf("--limit %d: want the number of items, or 0 for all", f.limit)
+	}
 	items, err := evalItems(f.items)
 	if err != nil {
 		return err
@@ -138,7 +141,7 @@ func evalItems(path string) ([]eval.Item, error) {
 
 // spread keeps n items, evenly over the set; 0 keeps all.
 func spread(items []eval.Item, n int) []eval.Item {
-	if n <= 0 || n >= len(items) {
+	if n == 0 || n >= len(items) {
 		return items
 	}
 	out := make([]eval.Item, n)
