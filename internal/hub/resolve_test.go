@@ -22,8 +22,8 @@ import (
 )
 
 func TestRefusals(t *testing.T) {
-	gone := httptest.NewServer(nil)
-	gone.Close()
+	// A port below the ephemeral range: one that a closed test server left may be another test's by now.
+	const gone = "http://127.0.0.1:1"
 	tlsServer := httptest.NewUnstartedServer(nil)
 	tlsServer.Config.ErrorLog = log.New(io.Discard, "", 0) // it would report what the test provokes
 	tlsServer.StartTLS()
@@ -62,12 +62,12 @@ func TestRefusals(t *testing.T) {
 		{name: "hub down", hub: status(502), kind: ServerFault, says: []string{"502 Bad Gateway", "try again later"}},
 		{name: "not a hub", hub: status(200), kind: BadListing, says: []string{"is HF_ENDPOINT a Hugging Face hub?"}},
 		{name: "offline", option: func(o *Options) { o.Offline = true }, kind: Offline, says: []string{"HF_HUB_OFFLINE is set", "unset it"}},
-		{name: "nobody listens", option: func(o *Options) { o.Endpoint = gone.URL }, kind: Unreachable, says: []string{"connection refused", "HF_HUB_OFFLINE=1"}},
+		{name: "nobody listens", option: func(o *Options) { o.Endpoint = gone }, kind: Unreachable, says: []string{"connection refused", "HF_HUB_OFFLINE=1"}},
 		{name: "unknown certificate", option: func(o *Options) { o.Endpoint = tlsServer.URL }, kind: Unreachable, says: []string{"SSL_CERT_FILE"}},
 		{name: "no TLS", option: func(o *Options) { o.Endpoint = strings.Replace(o.Endpoint, "http:", "https:", 1) }, kind: Unreachable, says: []string{"answers without TLS"}},
 		{name: "proxy down", option: func(o *Options) {
 			o.Endpoint = "https://hub.invalid"
-			o.Transport.(*http.Transport).Proxy = func(r *http.Request) (*url.URL, error) { return parseHTTP(gone.URL) }
+			o.Transport.(*http.Transport).Proxy = func(r *http.Request) (*url.URL, error) { return parseHTTP(gone) }
 		}, kind: Unreachable, says: []string{"the proxy for hub.invalid does not answer", "HTTPS_PROXY"}},
 		{name: "no space", client: func(c *testClient) { c.free = func(string) (int64, error) { return 1000, nil } }, kind: NoSpace, says: []string{"0.5 MB are still to be fetched", "room for 0.0 MB", "HF_HUB_CACHE"}},
 		{name: "unsafe path", hub: func(h *testhub.Hub) {

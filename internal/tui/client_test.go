@@ -182,16 +182,15 @@ func TestChatErrors(t *testing.T) {
 		t.Errorf("a web page gives %v", err)
 	}
 
-	gone := httptest.NewServer(http.NotFoundHandler())
-	gone.Close()
-	_, err = mustClient(t, Options{BaseURL: gone.URL}).chat(t.Context(), chatRequest{})
-	if want := "no connection to " + gone.URL + ": connection refused"; errText(err) != want {
+	const gone = "http://127.0.0.1:1" // below the ephemeral range: no other test's server gets it
+	_, err = mustClient(t, Options{BaseURL: gone}).chat(t.Context(), chatRequest{})
+	if want := "no connection to " + gone + ": connection refused"; errText(err) != want {
 		t.Errorf("a closed port gives %v", err)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err = mustClient(t, Options{BaseURL: gone.URL}).chat(ctx, chatRequest{}); !errors.Is(err, context.Canceled) {
+	if _, err = mustClient(t, Options{BaseURL: gone}).chat(ctx, chatRequest{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled request gives %v", err)
 	}
 }

@@ -83,9 +83,7 @@ func TestInteractive(t *testing.T) {
 
 // TestInteractiveWithoutServer starts before the server can be reached, and stays usable.
 func TestInteractiveWithoutServer(t *testing.T) {
-	f := newFakeServer(t)
-	url := f.URL
-	f.Close()
+	const url = "http://127.0.0.1:1" // below the ephemeral range: no other test's server gets it
 	p := startProgram(t, t.Context(), Options{BaseURL: url})
 	p.wait("error: no connection to " + url)
 	p.press("hello\r")
