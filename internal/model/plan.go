@@ -15,6 +15,11 @@ type Request struct {
 	MaxTokens  int   // rows of one batch; 0: 512
 	PageSize   int   // 0: 16
 	KVBytes    int64 // budget for keys and values; 0: a quarter of the memory that is free, 4 GiB where that is unknown
+
+	// Fixed is what a device with memory of its own must hold beside the KV cache, in bytes; 0: weights stay on the host.
+	// The KV cache then gets the rest of Fraction (0: 0.9) of the device's memory.
+	Fixed    int64
+	Fraction float64
 }
 
 // Plan is the room that a model is given.
@@ -32,6 +37,7 @@ const (
 	defaultSeqs   = 16
 	defaultTokens = 512
 	defaultPage   = 16
+	defaultShare  = 0.9
 	logitRows     = 64
 	unknownBudget = 4 << 30
 )
@@ -56,8 +62,11 @@ func NewPlan(c *checkpoint.Config, info device.Info, r Request) (Plan, error) {
 	p := Plan{Limits: device.Limits{
 		MaxTokens: or(r.MaxTokens, defaultTokens), MaxSeqs: or(r.MaxSeqs, defaultSeqs), PageSize: or(r.PageSize, defaultPage),
 	}}
-	if p.MaxTokens < 1 || p.MaxSeqs < 1 || p.PageSize < 1 || r.MaxContext < 0 || r.KVBytes < 0 {
+	if p.MaxTokens < 1 || p.MaxSeqs < 1 || p.PageSize < 1 || r.MaxContext < 0 || r.KVBytes < 0 || r.Fixed < 0 {
 		return Plan{}, fmt.Errorf("negative size in the request: %+v", r)
+	}
+	if r.Fraction < 0 || r.Fraction > 1 {
+		return Plan{}, fmt.Errorf("--gpu-memory-utilization %v: want a share between 0 and 1", r.Fraction)
 	}
 	p.MaxTokens = max(p.MaxTokens, p.MaxSeqs) // every running sequence may decode in one batch
 	p.MaxLogits = max(logitRows, p.MaxSeqs)
@@ -69,9 +78,9 @@ func NewPlan(c *checkpoint.Config, info device.Info, r Request) (Plan, error) {
 
 	windowPages := p.windowPages(c)
 	p.PerSequence = int64(windowPages) * int64(p.PageSize) * window
-	budget := r.KVBytes
-	if budget == 0 {
-		budget = or[int64](info.Free/4, unknownBudget)
+	budget, err := kvBudget(info, r)
+	if err != nil {
+		return Plan{}, err
 	}
 	want := or(r.MaxContext, c.MaxPosition)
 	pageBytes := int64(p.PageSize) * max(full, 1)
@@ -79,10 +88,10 @@ func NewPlan(c *checkpoint.Config, info device.Info, r Request) (Plan, error) {
 	if need := int64(pages)*pageBytes + p.PerSequence; need > budget {
 		fit := int((budget-p.PerSequence)/pageBytes) * p.PageSize
 		if r.MaxContext > 0 || fit < p.PageSize {
-			return Plan{}, fmt.Errorf("a sequence of %d positions needs %s of KV cache, %s is planned for it: use --max-model-len %d or --kv-cache-memory-bytes %d",
-				want, Bytes(need), Bytes(budget), max(fit, 0), need)
+			return Plan{}, fmt.Errorf("a sequence of %d positions needs %s of KV cache, %s is planned for it: use --max-model-len %d or %s",
+				want, Bytes(need), Bytes(budget), max(fit, 0), r.moreRoom(need))
 		}
-		p.Notes = append(p.Notes, fmt.Sprintf("context limited to %d of %d positions by a KV cache of %s (--kv-cache-memory-bytes raises it)", fit, want, Bytes(budget)))
+		p.Notes = append(p.Notes, fmt.Sprintf("context limited to %d of %d positions by a KV cache of %s (more room: %s)", fit, want, Bytes(budget), r.moreRoom(need)))
 		want, pages = fit, fit/p.PageSize
 	}
 	p.MaxContext = want
@@ -90,17 +99,43 @@ func NewPlan(c *checkpoint.Config, info device.Info, r Request) (Plan, error) {
 	return p, nil
 }
 
-// share gives what is left of the budget to more sequences, at most MaxSeqs of full length.
+// kvBudget is the room for keys and values, in bytes.
+func kvBudget(info device.Info, r Request) (int64, error) {
+	if r.Fixed == 0 {
+		return or(r.KVBytes, or[int64](info.Free/4, unknownBudget)), nil
+	}
+	share := or(r.Fraction, defaultShare)
+	usable := min(int64(share*float64(info.Memory))-(info.Memory-info.Free), info.Free)
+	rest := usable - r.Fixed
+	switch {
+	case rest <= 0:
+		return 0, fmt.Errorf("weights and activations need %s, %s may be used of %s (%s free of %s, --gpu-memory-utilization %.2f): free memory on it, or use --dense-quantization int8, a smaller --max-num-batched-tokens, or --device cpu",
+			Bytes(r.Fixed), Bytes(max(usable, 0)), info.Name, Bytes(info.Free), Bytes(info.Memory), share)
+	case r.KVBytes > rest:
+		return 0, fmt.Errorf("--kv-cache-memory-bytes %d: beside %s of weights and activations %s are left on %s (--gpu-memory-utilization %.2f)",
+			r.KVBytes, Bytes(r.Fixed), Bytes(rest), info.Name, share)
+	}
+	return or(r.KVBytes, rest), nil
+}
+
+// moreRoom names the flags that help where the KV cache is too small for what was asked.
+func (r *Request) moreRoom(need int64) string {
+	if r.Fixed == 0 {
+		return fmt.Sprintf("--kv-cache-memory-bytes %d", need)
+	}
+	return "--kv-cache-dtype int8, --gpu-memory-utilization, --dense-quantization int8"
+}
+
+// share gives what is left of the budget to more sequences, at most MaxSeqs of full length. Windows come first: they are
+// small, and every sequence needs one, however short it is.
 func (p *Plan) share(pages, windowPages int, pageBytes, windowPageBytes, budget int64) {
-	one := int64(pages)*pageBytes + int64(windowPages)*windowPageBytes
-	seqs := int(min(int64(p.MaxSeqs), max(1, budget/max(one, 1))))
-	p.FullPages = pages * seqs
-	// Windows are small: every sequence gets one even where full-length contexts do not fit, as far as memory goes.
+	rest := budget - int64(pages)*pageBytes
 	p.WindowPages = windowPages * p.MaxSeqs
-	rest := budget - int64(p.FullPages)*pageBytes
 	if int64(p.WindowPages)*windowPageBytes > rest {
 		p.WindowPages = max(windowPages, int(rest/max(windowPageBytes, 1)))
 	}
+	rest -= int64(p.WindowPages) * windowPageBytes
+	p.FullPages = pages + int(min(int64(pages)*int64(p.MaxSeqs-1), max(rest, 0)/pageBytes))
 	p.KVBytes = int64(p.FullPages)*pageBytes + int64(p.WindowPages)*windowPageBytes
 }
 
@@ -119,7 +154,7 @@ func (p *Plan) windowPages(c *checkpoint.Config) int {
 
 func pagesFor(positions, size int) int { return (positions + size - 1) / size }
 
-func or[N int | int64](n, def N) N {
+func or[N int | int64 | float64](n, def N) N {
 	if n == 0 {
 		return def
 	}

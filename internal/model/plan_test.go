@@ -32,7 +32,7 @@ func TestKVPerToken(t *testing.T) {
 func TestPlan(t *testing.T) {
 	// A page is 16*49,152 bytes in full layers; one sequence holds 41 window pages of the same size. So a budget of
 	// 2 GiB leaves (2^31-41*786432)/786432 = 2,689 pages, 43,024 positions; 4 GiB 5,420 pages.
-	info := device.Info{Free: 64 << 30, KVFormat: dtype.F32}
+	info := device.Info{Name: "card", Memory: 24 << 30, KVFormat: dtype.F32}
 	for _, c := range []struct {
 		name    string
 		free    int64
@@ -49,6 +49,12 @@ func TestPlan(t *testing.T) {
 		{name: "longer than the model", free: 64 << 30, request: Request{MaxContext: 131073}, err: "past the 131072 positions"},
 		{name: "nothing fits", free: 100 << 20, err: "needs"},
 		{name: "negative", free: 64 << 30, request: Request{MaxSeqs: -1}, err: "negative"},
+		{name: "beside weights", free: 23 << 30, request: Request{Fixed: 14 << 30}, context: 131072},
+		{name: "the context that weights leave", free: 18 << 30, request: Request{Fixed: 14 << 30, Fraction: 1}, context: 86720, note: "--kv-cache-dtype int8"},
+		{name: "asked for more than weights leave", free: 18 << 30, request: Request{Fixed: 14 << 30, Fraction: 1, MaxContext: 131072}, err: "--max-model-len 86720 or --kv-cache-dtype int8"},
+		{name: "weights do not fit", free: 12 << 30, request: Request{Fixed: 14 << 30}, err: "weights and activations need 14.00 GiB"},
+		{name: "KV beyond what weights leave", free: 23 << 30, request: Request{Fixed: 14 << 30, KVBytes: 9 << 30}, err: "are left on"},
+		{name: "more than all", free: 23 << 30, request: Request{Fixed: 14 << 30, Fraction: 1.2}, err: "--gpu-memory-utilization 1.2"},
 		{name: "unknown memory", context: 86720, note: "context limited"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,6 +76,9 @@ func TestPlan(t *testing.T) {
 				t.Errorf("notes %q, want %q", p.Notes, c.note)
 			}
 			budget := or(c.request.KVBytes, or(c.free/4, int64(unknownBudget)))
+			if c.request.Fixed > 0 {
+				budget = c.free - c.request.Fixed
+			}
 			if p.KVBytes > budget {
 				t.Errorf("the pages take %d of a budget of %d", p.KVBytes, budget)
 			}
