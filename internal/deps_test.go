@@ -26,13 +26,15 @@ func rules() map[string]rule {
 		"checkpoint": {[]string{"dtype"}, "files are described without looking at the machine"},
 		"convert":    {[]string{"checkpoint", "dtype"}, "files to files and planes to planes, without a device"},
 		"cpu":        {[]string{"device", "dtype"}, "a device knows nothing of files or requests"},
+		"cuda":       {[]string{"device", "dtype"}, "a device knows nothing of files or requests"},
 		"model":      {[]string{"checkpoint", "device", "dtype"}, "the forward pass is written against the contract, never against one device"},
 		"engine":     {[]string{"kvcache", "model"}, "the scheduler sees ids and pages only"},
 		"harmony":    {[]string{"tokenizer"}, "conversations and ids"},
 		"eval":       {[]string{"engine", "harmony"}, "asks as the server does, over tokens"},
 		"server":     {[]string{"engine", "harmony", "tokenizer"}, "HTTP reaches the model through the engine alone"},
-		"cli":        {[]string{"checkpoint", "convert", "cpu", "device", "dtype", "engine", "eval", "harmony", "hub", "model", "server", "tokenizer", "tui"}, "the only place that wires"},
+		"cli":        {[]string{"checkpoint", "convert", "cpu", "cuda", "device", "dtype", "engine", "eval", "harmony", "hub", "model", "server", "tokenizer", "tui"}, "the only place that wires"},
 		"testmodel":  {nil, "tiny checkpoints for tests"},
+		"testgpu":    {nil, "a GPU for tests: it knows PTX and nothing of ours"},
 		"testhub":    {nil, "a hub with faults on demand, for tests"},
 	}
 }
@@ -48,6 +50,7 @@ func forbidden() []struct{ prefix, only, why string } {
 		{"net/http", "cli hub server testhub tui", "readers, devices and the engine must not reach the network"},
 		{"github.com/prometheus/", "server", "metrics belong to the server"},
 		{"charm.land/", "tui", "terminal libraries belong to the terminal chat"},
+		{"github.com/ebitengine/purego", "cuda", "the driver is reached from one package alone"},
 		{"github.com/spf13/", "cli", "flags belong to the commands"},
 		{"os/exec", "", "nothing here starts programs"},
 	}

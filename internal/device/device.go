@@ -14,6 +14,10 @@ import (
 // fall back on it, and says so; a test may skip on it and on nothing else.
 var ErrNotSupported = errors.New("not supported by this device")
 
+// ErrLost is wrapped by the error of a step, or of loading, after which the session is dead: the hardware has failed, and
+// no later step can succeed. Close still works and does not wait.
+var ErrLost = errors.New("the device is lost")
+
 // Device is a piece of hardware that can hold models.
 type Device interface {
 	Info() Info

@@ -1,0 +1,195 @@
+package cuda
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// The kernels, compiled by clang for compute capability 8.0 in PTX 7.0 (kernels/build.go). The driver compiles them for
+// the card at hand.
+//
+//go:embed kernels/*.ptx
+var ptxFiles embed.FS
+
+// kernelSpec names a kernel and what its launches may ask for.
+type kernelSpec struct {
+	module, name string  // kernels/MODULE.ptx, and the function in it
+	shared       int     // most dynamic shared memory that a launch asks for, bytes
+	params       uintptr // size of the parameter struct, compared with the PTX
+}
+
+// kernel is a function on the GPU.
+type kernel struct {
+	name   string
+	fn     uintptr
+	shared int
+	params uintptr
+
+	registers, static, local int // a thread's registers; bytes of static shared and of local memory
+}
+
+// modules are the compiled PTX files of a context, loaded when a kernel of theirs is first asked for.
+type modules struct {
+	loaded map[string]*module
+	cache  cache
+	spent  time.Duration // in the driver's compiler
+}
+
+type module struct {
+	handle  uintptr
+	entries map[string]entry
+}
+
+// entry is what PTX says of a kernel.
+type entry struct {
+	params  int // bytes
+	threads int // .maxntid, 0 if not given
+}
+
+// kernel makes a kernel ready to launch. Its module is compiled once; the disk cache spares the next start.
+func (c *context) kernel(s kernelSpec) (*kernel, error) {
+	if c.lost != nil {
+		return nil, c.lost
+	}
+	c.enter()
+	defer c.leave()
+	m, err := c.module(s.module)
+	if err != nil {
+		return nil, err
+	}
+	e, ok := m.entries[s.name]
+	if !ok {
+		return nil, fmt.Errorf("kernels/%s.ptx has no kernel %q", s.module, s.name)
+	}
+	if e.params != int(s.params) {
+		return nil, fmt.Errorf("kernel %s takes %d bytes of parameters, its caller passes %d", s.name, e.params, s.params)
+	}
+	k := &kernel{name: s.name, shared: s.shared, params: s.params}
+	var st status
+	if k.fn, st = c.d.function(m.handle, s.name); st != success {
+		return nil, fmt.Errorf("kernel %s: %w", s.name, c.note("cuModuleGetFunction", st))
+	}
+	for _, a := range []struct {
+		to   *int
+		from functionAttribute
+	}{{&k.registers, funcRegisters}, {&k.static, funcSharedBytes}, {&k.local, funcLocalBytes}} {
+		if *a.to, st = c.d.functionGet(k.fn, a.from); st != success {
+			return nil, fmt.Errorf("kernel %s: %w", s.name, c.note("cuFuncGetAttribute", st))
+		}
+	}
+	if need := k.static + s.shared; need > c.info.sharedMax {
+		return nil, fmt.Errorf("kernel %s needs %d bytes of shared memory, %s allows %d", s.name, need, c.info.name, c.info.sharedMax)
+	}
+	if k.static+s.shared > defaultSharedMemory {
+		if st = c.d.functionSet(k.fn, funcMaxShared, s.shared); st != success {
+			return nil, fmt.Errorf("kernel %s, %d bytes shared: %w", s.name, s.shared, c.note("cuFuncSetAttribute", st))
+		}
+	}
+	return k, nil
+}
+
+// module loads kernels/NAME.ptx: from the cache, or by the driver's compiler.
+func (c *context) module(name string) (*module, error) {
+	ms := &c.modules
+	if m := ms.loaded[name]; m != nil {
+		return m, nil
+	}
+	ptx, err := ptxFiles.ReadFile("kernels/" + name + ".ptx")
+	if err != nil {
+		return nil, fmt.Errorf("no kernels of the name %q are built in: %w", name, err)
+	}
+	m := &module{}
+	if m.entries, err = ptxEntries(ptx); err != nil {
+		return nil, fmt.Errorf("kernels/%s.ptx: %w", name, err)
+	}
+	if m.handle, err = c.loadModule(name, ptx); err != nil {
+		return nil, fmt.Errorf("kernels/%s.ptx: %w", name, err)
+	}
+	if ms.loaded == nil {
+		ms.loaded = map[string]*module{}
+	}
+	ms.loaded[name] = m
+	return m, nil
+}
+
+func (c *context) loadModule(name string, ptx []byte) (uintptr, error) {
+	ms := &c.modules
+	key := c.cacheKey(ptx)
+	if cubin := ms.cache.get(key); cubin != nil {
+		h, log, s := c.d.moduleLoad(cubin)
+		if s == success {
+			return h, nil
+		}
+		c.log.Warn("a cached kernel does not load and is compiled again", "module", name, "error", c.noteLog("cuModuleLoadDataEx", s, log))
+		ms.cache.drop(key)
+		if c.lost != nil {
+			return 0, c.lost
+		}
+	}
+	start := time.Now()
+	cubin, log, s := c.d.link(ptx)
+	if err := c.noteLog("cuLinkComplete", s, log); err != nil {
+		return 0, err
+	}
+	ms.spent += time.Since(start)
+	h, log, s := c.d.moduleLoad(cubin)
+	if err := c.noteLog("cuModuleLoadDataEx", s, log); err != nil {
+		return 0, err
+	}
+	if err := ms.cache.put(key, cubin); err != nil {
+		c.log.Warn("compiled kernels cannot be kept; the next start compiles them again", "error", err)
+		ms.cache.dir = "" // said once
+	}
+	return h, nil
+}
+
+func (ms *modules) unload(c *context, errs *[]error) {
+	for _, m := range ms.loaded {
+		*errs = append(*errs, c.note("cuModuleUnload", c.d.moduleUnload(m.handle)))
+	}
+	ms.loaded = nil
+}
+
+var (
+	entryPattern   = regexp.MustCompile(`(?s)\.entry\s+([\w$]+)\s*\((.*?)\)([^{]*)\{`)
+	paramPattern   = regexp.MustCompile(`\.param\s+(?:\.align\s+\d+\s+)?\.(\w+)\s+[\w$]+(?:\[(\d+)\])?`)
+	threadsPattern = regexp.MustCompile(`\.maxntid\s+(\d+)(?:,\s*(\d+))?(?:,\s*(\d+))?`)
+)
+
+// ptxEntries lists the kernels in PTX as clang writes it, each with one parameter: a struct.
+func ptxEntries(ptx []byte) (map[string]entry, error) {
+	all := map[string]entry{}
+	for _, m := range entryPattern.FindAllSubmatch(ptx, -1) {
+		name := string(m[1])
+		params := paramPattern.FindAllSubmatch(m[2], -1)
+		if len(params) != 1 || string(params[0][1]) != "b8" {
+			return nil, fmt.Errorf("kernel %s has %d parameters, want one struct by value", name, len(params))
+		}
+		n, err := strconv.Atoi(string(params[0][2]))
+		if err != nil || n > maxParams {
+			return nil, fmt.Errorf("kernel %s: parameters of %q bytes", name, params[0][2])
+		}
+		e := entry{params: n}
+		if t := threadsPattern.FindSubmatch(m[3]); t != nil {
+			e.threads = 1
+			for _, d := range t[1:] {
+				if len(d) > 0 {
+					v, err := strconv.Atoi(string(d))
+					if err != nil {
+						return nil, fmt.Errorf("kernel %s: .maxntid %q", name, d)
+					}
+					e.threads *= v
+				}
+			}
+		}
+		all[name] = e
+	}
+	if len(all) == 0 {
+		return nil, errors.New("no kernel in it")
+	}
+	return all, nil
+}

@@ -1,0 +1,115 @@
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// buffer is a piece of the GPU's memory.
+type buffer struct {
+	ptr  devptr
+	size int64
+}
+
+// use says what memory is for, in the books.
+type use uint8
+
+const (
+	useWeights use = iota
+	useKV
+	useActivation
+	useWorkspace
+	useStaging // while weights are loaded
+	uses
+)
+
+func (u use) String() string {
+	return [...]string{"weights", "the KV cache", "activations", "workspace", "loading"}[u]
+}
+
+const alignment = 256
+
+// books is the memory of a context. The driver hands out physical memory in granules; what a request leaves of its last
+// granule serves later, smaller requests for the same use. So a chunk goes back to the driver when all of its buffers are
+// freed, which fits a session: it frees everything together.
+type books struct {
+	granule int64 // 0: every buffer is an allocation of the driver (in tests, which watch the ends)
+	chunks  []*chunk
+	taken   [uses]int64 // from the driver
+}
+
+type chunk struct {
+	ptr        devptr
+	size, used int64
+	live       int
+	what       use
+}
+
+// alloc gives memory, 256-byte aligned. Its contents are undefined. The error names the size, what it was for, and how
+// much is free.
+func (c *context) alloc(size int64, what use) (buffer, error) {
+	if size <= 0 || size > 1<<46 {
+		return buffer{}, fmt.Errorf("%d bytes of GPU memory for %s asked for", size, what)
+	}
+	if c.lost != nil {
+		return buffer{}, c.lost
+	}
+	c.enter()
+	defer c.leave()
+	m := &c.memory
+	for _, h := range m.chunks {
+		if at := roundUp(h.used, alignment); h.what == what && m.granule > 0 && h.size-at >= size {
+			h.used = at + size
+			h.live++
+			return buffer{h.ptr + devptr(at), size}, nil
+		}
+	}
+	whole := roundUp(size, max(m.granule, 1))
+	p, s := c.d.alloc(whole)
+	if err := c.note("cuMemAlloc", s); err != nil {
+		free, total, _ := c.d.memoryInfo()
+		return buffer{}, fmt.Errorf("%d MiB of GPU memory for %s, %d of %d MiB are free: %w", whole>>20, what, free>>20, total>>20, err)
+	}
+	m.chunks = append(m.chunks, &chunk{ptr: p, size: whole, used: size, live: 1, what: what})
+	m.taken[what] += whole
+	return buffer{p, size}, nil
+}
+
+// free gives a buffer back; the zero buffer is none. Memory of a lost context goes back when the process ends.
+func (c *context) free(b buffer) {
+	if b.ptr == 0 {
+		return
+	}
+	m := &c.memory
+	i := slices.IndexFunc(m.chunks, func(h *chunk) bool { return b.ptr >= h.ptr && b.ptr < h.ptr+devptr(h.size) })
+	if i < 0 {
+		c.queue.fail(fmt.Errorf("freed GPU memory at %#x, which is not allocated", uint64(b.ptr)))
+		return
+	}
+	h := m.chunks[i]
+	if h.live--; h.live > 0 {
+		return
+	}
+	m.chunks = slices.Delete(m.chunks, i, i+1)
+	m.taken[h.what] -= h.size
+	if c.lost != nil {
+		return
+	}
+	c.enter()
+	defer c.leave()
+	c.queue.fail(c.note("cuMemFree", c.d.free(h.ptr)))
+}
+
+// close frees what is left and reports it: every owner should have freed its own.
+func (m *books) close(c *context) error {
+	var errs []error
+	for _, h := range m.chunks {
+		errs = append(errs, fmt.Errorf("%d bytes of GPU memory for %s were never freed (%d buffers)", h.size, h.what, h.live))
+		errs = append(errs, c.note("cuMemFree", c.d.free(h.ptr)))
+	}
+	*m = books{granule: m.granule}
+	return errors.Join(errs...)
+}
+
+func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }

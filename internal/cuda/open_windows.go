@@ -1,0 +1,22 @@
+package cuda
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/windows"
+
+	"hearth/internal/device"
+)
+
+// loadDriver opens the driver's library from the system's folder, and from nowhere else.
+func loadDriver() (*driver, error) {
+	lib, err := windows.LoadLibraryEx("nvcuda.dll", 0, windows.LOAD_LIBRARY_SEARCH_SYSTEM32)
+	if err != nil {
+		return nil, fmt.Errorf("%w (nvcuda.dll: %v): install one, 452 or newer: %w", errNoDriver, err, device.ErrNotSupported)
+	}
+	d, err := bind(func(symbol string) (uintptr, error) { return windows.GetProcAddress(lib, symbol) })
+	if err != nil {
+		return nil, fmt.Errorf("nvcuda.dll: %w: %w", err, device.ErrNotSupported)
+	}
+	return d, nil
+}

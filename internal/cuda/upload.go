@@ -1,0 +1,168 @@
+package cuda
+
+import (
+	"fmt"
+	"sync"
+)
+
+// uploader brings weights to the GPU through two page-locked buffers: while one is on its way, the other is filled. Host
+// memory stays at these two, whatever the size of a file. Errors are kept until flush.
+type uploader struct {
+	c      *context
+	pins   [2]pin
+	next   int
+	stages [2]buffer // pieces that kernels repack
+	turn   int       // of stages
+	bytes  int64     // copied so far
+}
+
+// pin is one page-locked buffer. Its event is recorded behind the copy that reads it.
+type pin struct {
+	host  []byte
+	event uintptr
+	busy  bool
+}
+
+const (
+	pinSize  = 16 << 20
+	stageMax = 64 << 20
+	copyPart = 1 << 20 // of a buffer, filled by one goroutine
+)
+
+func newUploader(c *context) (*uploader, error) {
+	u := &uploader{c: c}
+	if c.lost != nil {
+		return nil, c.lost
+	}
+	c.enter()
+	defer c.leave()
+	for i := range u.pins {
+		p := &u.pins[i]
+		var s status
+		if p.host, _, s = c.d.hostAlloc(pinSize); s == success {
+			p.event, s = c.d.eventCreate()
+		}
+		if err := c.note("cuMemHostAlloc", s); err != nil {
+			u.close()
+			return nil, fmt.Errorf("%d MiB of page-locked memory for loading: %w", pinSize>>20, err)
+		}
+	}
+	return u, nil
+}
+
+// copy brings src to dst. src may be changed at return.
+func (u *uploader) copy(dst devptr, src []byte) {
+	q := u.c.queue
+	u.bytes += int64(len(src))
+	for len(src) > 0 && q.ready() {
+		p := &u.pins[u.next]
+		u.next ^= 1
+		u.await(p)
+		n := min(len(src), len(p.host))
+		fill(p.host[:n], src)
+		q.call("cuMemcpyHtoDAsync", func(d *driver) status { return d.copyIn(dst, p.host[:n], u.c.stream) })
+		q.call("cuEventRecord", func(d *driver) status { return d.eventRecord(p.event, u.c.stream) })
+		p.busy = q.err == nil
+		dst, src = dst+devptr(n), src[n:]
+		u.c.leave()
+	}
+}
+
+// await waits until the copy out of a buffer is done.
+func (u *uploader) await(p *pin) {
+	if p.busy {
+		u.c.queue.fail(u.c.poll("cuEventQuery", func() status { return u.c.d.eventQuery(p.event) }))
+		p.busy = false
+	}
+}
+
+// fill copies with several goroutines: one reads a mapped file no faster than its page faults come.
+func fill(dst, src []byte) {
+	if len(dst) <= copyPart {
+		copy(dst, src)
+		return
+	}
+	var w sync.WaitGroup
+	for at := 0; at < len(dst); at += copyPart {
+		w.Go(func() { copy(dst[at:min(at+copyPart, len(dst))], src[at:]) })
+	}
+	w.Wait()
+}
+
+// stage brings pieces to a staging buffer on the GPU, each 256-byte aligned, and lets run enqueue kernels that read them
+// there: at[i] is the address of src[i]. The pieces stay until the second stage after this one. Together they take at
+// most 64 MiB.
+func (u *uploader) stage(src [][]byte, run func(q *queue, at []devptr)) {
+	q := u.c.queue
+	total := int64(0)
+	for _, s := range src {
+		total += roundUp(int64(len(s)), alignment)
+	}
+	if total > stageMax {
+		q.fail(fmt.Errorf("%d bytes to stage at once, at most %d", total, stageMax))
+	}
+	if q.err != nil || total == 0 {
+		return
+	}
+	b := &u.stages[u.turn]
+	u.turn ^= 1
+	if b.size < total && !u.grow(b, total) {
+		return
+	}
+	at := make([]devptr, len(src))
+	p := b.ptr
+	for i, s := range src {
+		at[i] = p
+		u.copy(p, s)
+		p += devptr(roundUp(int64(len(s)), alignment))
+	}
+	if q.err == nil {
+		run(q, at)
+	}
+}
+
+// grow replaces a staging buffer by a larger one.
+func (u *uploader) grow(b *buffer, size int64) bool {
+	q := u.c.queue
+	q.settle() // kernels may still read the old one
+	u.c.free(*b)
+	*b = buffer{}
+	n, err := u.c.alloc(size, useStaging)
+	q.fail(err)
+	*b = n
+	return err == nil
+}
+
+// flush waits for all copies and kernels, and returns and clears the first error.
+func (u *uploader) flush() error {
+	err := u.c.queue.sync()
+	u.pins[0].busy, u.pins[1].busy = false, false
+	return err
+}
+
+// close waits and gives the buffers back.
+func (u *uploader) close() error {
+	c := u.c
+	err := u.flush()
+	for i := range u.stages {
+		c.free(u.stages[i])
+		u.stages[i] = buffer{}
+	}
+	if c.lost != nil {
+		return c.lost
+	}
+	c.enter()
+	defer c.leave()
+	for i := range u.pins {
+		p := &u.pins[i]
+		if p.event != 0 {
+			c.queue.fail(c.note("cuEventDestroy", c.d.eventDestroy(p.event)))
+		}
+		if p.host != nil {
+			c.queue.fail(c.note("cuMemFreeHost", c.d.hostFree(p.host)))
+		}
+		*p = pin{}
+	}
+	c.queue.fail(err)
+	return c.queue.sync()
+}
