@@ -1,0 +1,30 @@
+//go:build !noasm
+
+package cpu
+
+import (
+	"runtime"
+
+	"golang.org/x/sys/cpu"
+)
+
+// multiplyAdds is a loop of fused multiply-adds as the level's products use them, and the operations of one round.
+func multiplyAdds(level string) (loop func(rounds int), flops int) {
+	if level == "avx2" {
+		return fmaAVX2, 12 * 8 * 2
+	}
+	return nil, 0
+}
+
+// fmaAVX2 does 12 independent multiply-adds of 8 floats a round.
+//
+//go:noescape
+func fmaAVX2(rounds int)
+
+func readMemory(b []byte) {
+	if cpu.X86.HasAVX2 {
+		readLines(&b[0], len(b)/256)
+		return
+	}
+	runtime.KeepAlive(sumWords(b))
+}
