@@ -1,14 +1,34 @@
 package checkpoint
 
-import "unsafe"
+import (
+	"os"
+	"unsafe"
+)
 
 // WillNeed tells the system that bytes of this checkpoint's planes are read next, so that it fetches them from the disk
-// meanwhile. Done tells it that they are not read again soon, so that other pages stay in memory in their place. Both
-// are hints; bytes that lie in none of the checkpoint's files are ignored.
-func (c *Checkpoint) WillNeed(b []byte) { c.advise(b, adviseWillNeed) }
+// meanwhile. It is a hint; bytes that lie in none of the checkpoint's files are ignored.
+func (c *Checkpoint) WillNeed(b []byte) {
+	f, at := c.find(b)
+	if f == nil {
+		return
+	}
+	const page = 1 << 16 // mappings begin at a page, of whatever size
+	adviseWillNeed(f.data[at&^(page-1) : at+len(b)])
+}
 
-// Done is the opposite of WillNeed.
-func (c *Checkpoint) Done(b []byte) { c.advise(b, adviseDone) }
+// Done is the opposite of WillNeed: the bytes are not read again, and the pages that hold nothing else leave memory, unless another
+// program uses them. Reading a file of any size this way takes no more memory than is under way.
+func (c *Checkpoint) Done(b []byte) {
+	f, at := c.find(b)
+	if f == nil {
+		return
+	}
+	page := os.Getpagesize()
+	from, to := (at+page-1)/page*page, (at+len(b))/page*page
+	if from < to {
+		adviseDone(f.file, f.data[from:to], int64(from))
+	}
+}
 
 // smallTensor is well above a quant state, a table of codes or a bias.
 const smallTensor = 64 << 10
@@ -45,13 +65,4 @@ func (c *Checkpoint) find(b []byte) (*mapping, int) {
 		}
 	}
 	return nil, 0
-}
-
-func (c *Checkpoint) advise(b []byte, hint func([]byte)) {
-	f, at := c.find(b)
-	if f == nil {
-		return
-	}
-	const page = 1 << 16 // mappings begin at a page, of whatever size
-	hint(f.data[at&^(page-1) : at+len(b)])
 }

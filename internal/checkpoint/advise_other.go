@@ -2,6 +2,8 @@
 
 package checkpoint
 
+import "os"
+
 func adviseWillNeed([]byte) {}
 
-func adviseDone([]byte) {}
+func adviseDone(*os.File, []byte, int64) {}

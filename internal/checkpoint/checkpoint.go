@@ -13,7 +13,8 @@ import (
 )
 
 // Checkpoint is an open checkpoint. Its methods other than Close are safe for
-// concurrent use. Planes stay valid until Close; they fault if another program shortens a file meanwhile.
+// concurrent use. Planes stay valid until Close; reading one faults if another program shortens its file meanwhile or
+// the disk fails, which Guard turns into an error.
 type Checkpoint struct {
 	path          string
 	layout        Layout
@@ -118,14 +119,16 @@ func (c *Checkpoint) Close() error {
 }
 
 // bind runs f over the tensors.
-func bind[T any](c *Checkpoint, f func(b *binder) T) (T, error) {
+func bind[T any](c *Checkpoint, f func(b *binder) T) (v T, err error) {
 	if c.binder == nil {
-		var none T
-		return none, errClosed
+		return v, errClosed
 	}
 	b := c.binder.run()
-	v := f(b)
-	return v, b.err
+	err = Guard(func() error {
+		v = f(b)
+		return b.err
+	})
+	return v, err
 }
 
 // Embedding is the token embedding, [Vocab, Hidden].

@@ -17,7 +17,7 @@ func Open(path string) (*Checkpoint, error) {
 		return nil, err
 	}
 	c := &Checkpoint{path: path}
-	if err := c.open(src); err != nil {
+	if err := Guard(func() error { return c.open(src) }); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil

@@ -76,7 +76,7 @@ func (c *Checkpoint) Verify(progress func(done, total int64)) Report {
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
-				found := parts[i].scan(advance)
+				found := parts[i].guarded(advance)
 				mu.Lock()
 				r.Findings = append(r.Findings, found...)
 				mu.Unlock()
@@ -84,7 +84,10 @@ func (c *Checkpoint) Verify(progress func(done, total int64)) Report {
 		})
 	}
 	wg.Wait()
-	r.Findings = append(r.Findings, c.checkAxes()...)
+	_ = Guard(func() error { // a file that cannot be read has been found above
+		r.Findings = append(r.Findings, c.checkAxes()...)
+		return nil
+	})
 	slices.SortFunc(r.Findings, func(x, y Finding) int {
 		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Tensor, y.Tensor), cmp.Compare(x.Expert, y.Expert), cmp.Compare(x.Problem, y.Problem))
 	})
@@ -105,6 +108,17 @@ func (t *tally) add(i int) {
 
 func (p *part) finding(format string, args ...any) Finding {
 	return Finding{Tensor: p.t.name, File: filepath.Base(p.t.file), Expert: p.expert, Problem: fmt.Sprintf(format, args...)}
+}
+
+// guarded is scan, where a plane that cannot be read is a finding.
+func (p *part) guarded(advance func(int64)) (found []Finding) {
+	if err := Guard(func() error {
+		found = p.scan(advance)
+		return nil
+	}); err != nil {
+		found = append(found, p.finding("%v", err))
+	}
+	return found
 }
 
 // scan looks through one plane and reports its bytes to advance as it goes.

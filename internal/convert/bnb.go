@@ -48,7 +48,7 @@ func (c bnbCodec) copies(v *view) bool {
 
 // write encodes a whole matrix. Codes of the same format are copied; their scales are un-nested, kept or nested anew as
 // the codec says. Everything else is quantised.
-func (c bnbCodec) write(w *worker, it *item, v *view, e, _, _ int) (view, error) {
+func (c bnbCodec) write(w *worker, it *item, v *view, e, _ int) (view, error) {
 	absmax := w.floats(c.blocks(v))
 	var codes []byte
 	var err error
@@ -162,24 +162,17 @@ func scalesOf(dst []float32, v *view) error {
 	return nil
 }
 
-// nestedOf gives the nested scales of a view that is one plane and begins at a block of scales, cut to the plane; nil
-// for other views.
+// nestedOf gives the nested scales of a view that is one plane and begins at a block of scales; nil for other views.
 func nestedOf(v *view) *dtype.Quant {
 	p := v.plane()
-	if p == nil || p.Quant == nil || p.Quant.Codes == nil || p.Quant.First%p.Quant.NestedBlock != 0 {
+	if p == nil || p.Quant == nil || p.Quant.Codes == nil || p.Quant.First != 0 {
 		return nil
 	}
-	q := *p.Quant
-	blocks := (p.Rows*p.Cols + q.Block - 1) / q.Block
-	first := q.First / q.NestedBlock
-	q.Codes = q.Codes[q.First : q.First+blocks]
-	q.Nested = q.Nested[4*first : 4*(first+(blocks+q.NestedBlock-1)/q.NestedBlock)]
-	q.First = 0
-	return &q
+	return p.Quant
 }
 
 // fingerprint covers codes, un-nested scales and what else decides about values.
-func (c bnbCodec) fingerprint(w *worker, v *view, _, _ int) error {
+func (c bnbCodec) fingerprint(w *worker, v *view) error {
 	if !c.copies(v) {
 		return fmt.Errorf("read back as %v, written as %v", v.even.Format, c.format)
 	}

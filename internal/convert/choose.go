@@ -79,9 +79,9 @@ func formatName(p *dtype.Plane) string {
 // isPlainBNB says whether a plane is a bitsandbytes tensor with blocks along its rows.
 func isPlainBNB(p *dtype.Plane) bool { return p.Quant != nil && !p.Transposed }
 
-// nested is the block of a plane's nested scales, 0 without.
+// nested is the block of a plane's nested scales, 0 without, or where they begin within a block of scales.
 func nested(p *dtype.Plane) int {
-	v := planeView(p)
+	v := planeView(p).narrow(0, p.Rows)
 	if q := nestedOf(&v); q != nil {
 		return q.NestedBlock
 	}
@@ -112,7 +112,7 @@ func (b *builder) experts(w weight, s *dtype.Stack) (choice, error) {
 	case HFMXFP4, OpenAI:
 		c = choice{mxCodec{}, isMX(p.Format), dtype.MXFP4.String()}
 	case GGUF:
-		c = b.ggufExperts(p)
+		c = b.ggufChoice(p)
 	case HFBF16:
 		f := floatOf(p)
 		if o.Experts == BF16 {
@@ -139,7 +139,7 @@ func (b *builder) experts(w weight, s *dtype.Stack) (choice, error) {
 	return c, nil
 }
 
-func (b *builder) ggufExperts(p *dtype.Plane) choice {
+func (b *builder) ggufChoice(p *dtype.Plane) choice {
 	switch o := b.plan.opt.Experts; {
 	case o == BF16:
 		return floats(dtype.BF16, false, p)

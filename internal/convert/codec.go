@@ -12,12 +12,11 @@ import (
 type codec interface {
 	// chunk is how many rows of [rows, cols] a piece may have.
 	chunk(rows, cols int) int
-	// write encodes rows [first, first+n) of v, matrix e of the item, and puts them in their places. It returns a view
-	// of what the written bytes stand for, rows 0 to n; the zero view where that is rows [first, first+n) of v itself.
-	write(w *worker, it *item, v *view, e, first, n int) (view, error)
-	// fingerprint adds rows [first, first+n) of v to a checksum, in a form that v has in common with every view of the
-	// same written weights.
-	fingerprint(w *worker, v *view, first, n int) error
+	// write encodes v, the rows from first on of matrix e of the item, and puts them in their places. It returns a view
+	// of what the written bytes stand for; the zero view where that is v itself.
+	write(w *worker, it *item, v *view, e, first int) (view, error)
+	// fingerprint adds v to a checksum, in a form that v has in common with every view of the same written weights.
+	fingerprint(w *worker, v *view) error
 }
 
 // pieceValues bounds the float32 values that a worker holds at once.
@@ -43,31 +42,28 @@ func (c floatCodec) chunk(rows, cols int) int {
 
 func (c floatCodec) size() int { return c.format.BlockBytes() }
 
-func (c floatCodec) write(w *worker, it *item, v *view, e, first, n int) (view, error) {
+func (c floatCodec) write(w *worker, it *item, v *view, e, first int) (view, error) {
+	at := int64(first * v.cols * c.size()) // 0 for a transposed matrix, which is written whole
 	if p := v.plane(); p != nil && p.Format == c.format && p.Transposed == c.transposed {
-		line := v.cols * c.size()
-		if c.transposed {
-			return view{}, w.put(it, 0, e, 0, p.Data) // chunk: all rows
-		}
-		return view{}, w.put(it, 0, e, int64(first*line), p.Data[first*line:(first+n)*line])
+		return view{}, w.put(it, 0, e, at, p.Data)
 	}
-	b := w.bytes(0, n*v.cols*c.size())
+	b := w.bytes(0, v.rows*v.cols*c.size())
 	var err error
 	if c.transposed {
 		err = c.transpose(w, b, v, it.exact)
 	} else {
-		err = c.encode(b, w.decode(v, first, n), it.exact)
+		err = c.encode(b, w.decode(v, 0, v.rows), it.exact)
 	}
 	if err != nil {
 		return view{}, err
 	}
-	if err := w.put(it, 0, e, int64(first*v.cols*c.size()), b); err != nil {
+	if err := w.put(it, 0, e, at, b); err != nil {
 		return view{}, err
 	}
 	if it.exact {
 		return view{}, nil
 	}
-	return planeView(&dtype.Plane{Format: c.format, Rows: n, Cols: v.cols, Transposed: c.transposed, Data: b}), nil
+	return planeView(&dtype.Plane{Format: c.format, Rows: v.rows, Cols: v.cols, Transposed: c.transposed, Data: b}), nil
 }
 
 // encode refuses values that become infinities, which exact conversions do not make.
@@ -131,16 +127,17 @@ func encodeFloats(f dtype.Format, b []byte, v []float32) {
 	}
 }
 
-func (c floatCodec) fingerprint(w *worker, v *view, first, n int) error {
-	for ; n > 0; first, n = first+chunkOf(n, v.cols), n-chunkOf(n, v.cols) {
-		m := chunkOf(n, v.cols)
+func (c floatCodec) fingerprint(w *worker, v *view) error {
+	step := chunkOf(v.rows, v.cols)
+	for first := 0; first < v.rows; first += step {
+		n := min(step, v.rows-first)
 		if p := v.plane(); p != nil && p.Format == c.format && !p.Transposed {
 			line := v.cols * c.size()
-			w.sum(p.Data[first*line : (first+m)*line])
+			w.sum(p.Data[first*line : (first+n)*line])
 			continue
 		}
-		b := w.bytes(2, m*v.cols*c.size())
-		encodeFloats(c.format, b, w.decode(v, first, m))
+		b := w.bytes(2, n*v.cols*c.size())
+		encodeFloats(c.format, b, w.decode(v, first, n))
 		w.sum(b)
 	}
 	return nil
@@ -172,19 +169,19 @@ type mxCodec struct{ ggml bool }
 
 func (mxCodec) chunk(rows, cols int) int { return chunkOf(rows, cols) }
 
-func (c mxCodec) write(w *worker, it *item, v *view, e, first, n int) (view, error) {
-	blocks := n * v.cols / 32
+func (c mxCodec) write(w *worker, it *item, v *view, e, first int) (view, error) {
+	blocks := v.rows * v.cols / 32
 	codes, scales := w.bytes(0, 16*blocks), w.bytes(1, blocks)
 	var out view
 	if isMX(v.even.Format) {
-		if err := mxRows(codes, scales, v, first, n); err != nil {
+		if err := mxRows(codes, scales, v); err != nil {
 			return out, err
 		}
 	} else {
-		if err := dtype.QuantizeMXFP4(codes, scales, w.decode(v, first, n)); err != nil {
+		if err := dtype.QuantizeMXFP4(codes, scales, w.decode(v, 0, v.rows)); err != nil {
 			return out, err
 		}
-		out = planeView(&dtype.Plane{Format: dtype.MXFP4, Rows: n, Cols: v.cols, Data: codes, Scales: scales})
+		out = planeView(&dtype.Plane{Format: dtype.MXFP4, Rows: v.rows, Cols: v.cols, Data: codes, Scales: scales})
 	}
 	at := int64(first * v.cols / 32)
 	if !c.ggml {
@@ -201,10 +198,10 @@ func (c mxCodec) write(w *worker, it *item, v *view, e, first, n int) (view, err
 }
 
 // mxRows collects rows of MXFP4 in Hugging Face's packing.
-func mxRows(codes, scales []byte, v *view, first, n int) error {
+func mxRows(codes, scales []byte, v *view) error {
 	blocks := v.cols / 32
-	for i := range n {
-		p, row := v.row(first + i)
+	for i := range v.rows {
+		p, row := v.row(i)
 		c, s := codes[16*blocks*i:16*blocks*(i+1)], scales[blocks*i:blocks*(i+1)]
 		var err error
 		switch p.Format {
@@ -223,10 +220,10 @@ func mxRows(codes, scales []byte, v *view, first, n int) error {
 	return nil
 }
 
-func (mxCodec) fingerprint(w *worker, v *view, first, n int) error {
-	blocks := n * v.cols / 32
+func (mxCodec) fingerprint(w *worker, v *view) error {
+	blocks := v.rows * v.cols / 32
 	codes, scales := w.bytes(2, 16*blocks), w.bytes(3, blocks)
-	if err := mxRows(codes, scales, v, first, n); err != nil {
+	if err := mxRows(codes, scales, v); err != nil {
 		return err
 	}
 	w.sum(codes)
@@ -241,35 +238,35 @@ func (blockCodec) chunk(rows, cols int) int { return chunkOf(rows, cols) }
 
 func (c blockCodec) line(cols int) int { return cols / c.format.BlockElems() * c.format.BlockBytes() }
 
-func (c blockCodec) write(w *worker, it *item, v *view, e, first, n int) (view, error) {
+func (c blockCodec) write(w *worker, it *item, v *view, e, first int) (view, error) {
 	line := c.line(v.cols)
-	b := w.bytes(0, n*line)
+	b := w.bytes(0, v.rows*line)
 	var out view
 	if v.even.Format == c.format {
-		c.rows(b, v, first, n)
+		c.rows(b, v)
 	} else {
-		if err := dtype.QuantizeQ8_0(b, w.decode(v, first, n)); err != nil {
+		if err := dtype.QuantizeQ8_0(b, w.decode(v, 0, v.rows)); err != nil {
 			return out, err
 		}
-		out = planeView(&dtype.Plane{Format: c.format, Rows: n, Cols: v.cols, Data: b})
+		out = planeView(&dtype.Plane{Format: c.format, Rows: v.rows, Cols: v.cols, Data: b})
 	}
 	return out, w.put(it, 0, e, int64(first*line), b)
 }
 
-func (c blockCodec) rows(b []byte, v *view, first, n int) {
+func (c blockCodec) rows(b []byte, v *view) {
 	line := c.line(v.cols)
-	for i := range n {
-		p, row := v.row(first + i)
+	for i := range v.rows {
+		p, row := v.row(i)
 		copy(b[i*line:(i+1)*line], p.Data[row*line:])
 	}
 }
 
-func (c blockCodec) fingerprint(w *worker, v *view, first, n int) error {
+func (c blockCodec) fingerprint(w *worker, v *view) error {
 	if v.even.Format != c.format {
 		return fmt.Errorf("read back as %v, written as %v", v.even.Format, c.format)
 	}
-	b := w.bytes(2, n*c.line(v.cols))
-	c.rows(b, v, first, n)
+	b := w.bytes(2, v.rows*c.line(v.cols))
+	c.rows(b, v)
 	w.sum(b)
 	return nil
 }

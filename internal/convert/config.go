@@ -216,7 +216,7 @@ func (b *builder) bnbConfig() map[string]any {
 }
 
 // openAIFiles adds OpenAI's form of config.json and the small files.
-func (b *builder) openAIFiles() error {
+func (b *builder) openAIFiles(src *checkpoint.Checkpoint) error {
 	c, r := b.cfg, b.cfg.Rope
 	config := fmt.Appendf(nil, `{"num_hidden_layers": %d, "num_experts": %d, "experts_per_token": %d, "vocab_size": %d, "hidden_size": %d, `+
 		`"intermediate_size": %d, "swiglu_limit": %s, "head_dim": %d, "num_attention_heads": %d, "num_key_value_heads": %d, `+
@@ -229,7 +229,7 @@ func (b *builder) openAIFiles() error {
 	}
 	pretty.WriteByte('\n')
 	b.plan.extra = append(b.plan.extra, sideFile{"config.json", pretty.Bytes()})
-	return b.carry(folder(b.plan.src.src.Path()))
+	return b.carry(folder(src.Path()))
 }
 
 // real prints a number with a point: Transformers takes 7 for an integer and refuses it where it wants a float. bits is

@@ -156,19 +156,7 @@ func New(c *checkpoint.Checkpoint, dst string, o Options) (*Plan, error) {
 	b := &builder{plan: p, cfg: c.Config(), small: smallFormat(c)}
 	p.src.planned(b.small != dtype.Invalid || o.To == GGUF)
 	defer p.src.planned(false)
-	var err error
-	switch o.To {
-	case OpenAI:
-		err = b.openAI()
-	case GGUF:
-		err = b.ggufModel(c)
-	default:
-		err = b.hf(c)
-	}
-	if err == nil {
-		err = b.err
-	}
-	if err != nil {
+	if err := checkpoint.Guard(func() error { return b.model(c) }); err != nil {
 		return nil, fmt.Errorf("%s to %s: %w", c.Path(), o.To, err)
 	}
 	b.cut()

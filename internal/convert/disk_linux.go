@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"syscall"
@@ -28,14 +29,15 @@ func onDisk(fi fs.FileInfo) int64 {
 // lockFile fails if another process holds the file. The lock ends with the process, however it ends.
 func lockFile(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
 
-// copyRange copies bytes between files within the system; false means that they may not all be there.
-func copyRange(to *os.File, at int64, from *os.File, offset, n int64) bool {
-	for n > 0 {
-		done, err := unix.CopyFileRange(int(from.Fd()), &offset, int(to.Fd()), &at, int(n), 0)
-		if err != nil || done <= 0 {
-			return false
-		}
-		n -= int64(done)
+// openDirect opens a file for reads and writes past the page cache, which not every file system knows.
+func openDirect(path string, flag int) (*os.File, error) {
+	return os.OpenFile(path, flag|unix.O_DIRECT, 0)
+}
+
+// allocate takes the room for a file's bytes, where the file system can, so that the disk cannot run full later.
+func allocate(f *os.File, size int64) error {
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, size); errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return os.NewSyscallError("fallocate", err)
 	}
-	return true
+	return nil
 }

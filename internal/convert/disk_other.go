@@ -3,6 +3,7 @@
 package convert
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 )
@@ -16,4 +17,6 @@ func onDisk(fs.FileInfo) int64 { return 0 }
 
 func lockFile(*os.File) error { return nil }
 
-func copyRange(*os.File, int64, *os.File, int64, int64) bool { return false }
+func openDirect(string, int) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func allocate(*os.File, int64) error { return nil }

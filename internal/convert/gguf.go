@@ -13,35 +13,33 @@ import (
 	"hearth/internal/dtype"
 )
 
-// ggufModel plans a GGUF file as llama.cpp's converter writes it: gate and up apart, small tensors in float32.
-func (b *builder) ggufModel(c *checkpoint.Checkpoint) error {
-	cfg := b.cfg
-	if err := ggufHolds(cfg); err != nil {
-		return err
+// gguf spells the names of llama.cpp's converter: gate and up apart, small tensors in float32.
+func (b *builder) gguf() *dialect {
+	return &dialect{
+		head: "output.weight", embedding: "token_embd.weight", norm: "output_norm.weight", layer: "blk.%d.",
+		attnNorm: "attn_norm.weight", sinks: "attn_sinks.weight", mlpNorm: "post_attention_norm.weight",
+		q: "attn_q", k: "attn_k", v: "attn_v", o: "attn_output", router: "ffn_gate_inp",
+		experts: func(prefix string, n int) {
+			b.ggufExperts(prefix+"ffn_gate_exps", weight{gateUp, n}, gateRows)
+			b.ggufExperts(prefix+"ffn_up_exps", weight{gateUp, n}, upRows)
+			b.ggufExperts(prefix+"ffn_down_exps", weight{down, n}, allRows)
+		},
 	}
-	b.ggufMatrix("token_embd.weight", weight{which: embedding})
-	b.ggufMatrix("output.weight", weight{which: head})
-	b.vector("output_norm.weight", -1, func(s *parts) ([]float32, error) { return s.src.FinalNorm() }, cfg.Hidden)
-	for n := range cfg.Layers {
-		b.ggufLayer(n)
-	}
-	if b.err != nil {
-		return b.err
-	}
+}
+
+// ggufFile plans the file's header and the files beside it.
+func (b *builder) ggufFile(c *checkpoint.Checkpoint) error {
 	meta := &ggufMeta{}
 	b.ggufKeys(meta)
 	if err := b.ggufTokens(meta, c); err != nil {
 		return err
 	}
-	name := "model.gguf"
 	if b.plan.single {
-		name = filepath.Base(b.plan.dst)
+		b.plan.placeGGUF(filepath.Base(b.plan.dst), meta)
+		return nil
 	}
-	b.plan.gguf(name, meta)
-	if !b.plan.single {
-		return b.carry(folder(c.Path()))
-	}
-	return nil
+	b.plan.placeGGUF("model.gguf", meta)
+	return b.carry(folder(c.Path()))
 }
 
 // ggufHolds says whether llama.cpp's keys can express this model. Its code for GPT-OSS fixes what they cannot.
@@ -62,96 +60,29 @@ func ggufHolds(c *checkpoint.Config) error {
 	return nil
 }
 
-func (b *builder) ggufLayer(n int) {
-	if b.err != nil {
+// ggufExperts plans a projection of the experts, or half of it: one tensor [experts, rows, cols].
+func (b *builder) ggufExperts(stem string, w weight, sel rowsOf) {
+	it, s := b.newItem(w)
+	if it == nil {
 		return
 	}
-	cfg, p := b.cfg, fmt.Sprintf("blk.%d.", n)
-	v := func(name string, f func(l *checkpoint.Layer) []float32, shape ...int) {
-		b.vector(p+name, n, layerVector(n, f), shape...)
-	}
-	v("attn_norm.weight", func(l *checkpoint.Layer) []float32 { return l.AttnNorm }, cfg.Hidden)
-	for _, x := range []struct {
-		name  string
-		which which
-		rows  int
-	}{
-		{"attn_q", projQ, cfg.Heads * cfg.HeadDim}, {"attn_k", projK, cfg.KVHeads * cfg.HeadDim},
-		{"attn_v", projV, cfg.KVHeads * cfg.HeadDim}, {"attn_output", projO, cfg.Hidden},
-	} {
-		b.ggufMatrix(p+x.name+".weight", weight{x.which, n})
-		v(x.name+".bias", func(l *checkpoint.Layer) []float32 { return linear(l, x.which).Bias }, x.rows)
-	}
-	v("attn_sinks.weight", func(l *checkpoint.Layer) []float32 { return l.Sinks }, cfg.Heads)
-	v("post_attention_norm.weight", func(l *checkpoint.Layer) []float32 { return l.MLPNorm }, cfg.Hidden)
-	v("ffn_gate_inp.weight", routerWeight, cfg.Experts, cfg.Hidden)
-	v("ffn_gate_inp.bias", func(l *checkpoint.Layer) []float32 { return l.Router.Bias }, cfg.Experts)
-	b.ggufProjection(p+"ffn_gate_exps", weight{gateUp, n}, gateRows)
-	v("ffn_gate_exps.bias", func(l *checkpoint.Layer) []float32 { return everySecond(l.GateUp.Bias, 0) }, cfg.Experts, cfg.Intermediate)
-	b.ggufProjection(p+"ffn_up_exps", weight{gateUp, n}, upRows)
-	v("ffn_up_exps.bias", func(l *checkpoint.Layer) []float32 { return everySecond(l.GateUp.Bias, 1) }, cfg.Experts, cfg.Intermediate)
-	b.ggufProjection(p+"ffn_down_exps", weight{down, n}, allRows)
-	v("ffn_down_exps.bias", func(l *checkpoint.Layer) []float32 { return l.Down.Bias }, cfg.Experts, cfg.Hidden)
+	it.rows = sel
+	n, v := s.Experts(), newView(s, 0, sel)
+	b.add(it, n, v.rows, v.cols, []*Tensor{b.encoded(stem+".weight", it, n, v.rows, v.cols)})
+	bias := expertsBias(w.which)
+	b.vector(stem+".bias", w.layer, layerVector(w.layer, func(l *checkpoint.Layer) []float32 { return sel.of(bias(l)) }), n, v.rows)
 }
 
-// everySecond takes the gate (0) or up (1) half of interleaved biases.
-func everySecond(v []float32, first int) []float32 {
+// of takes the rows out of the biases of all experts, in which gate and up take turns.
+func (sel rowsOf) of(v []float32) []float32 {
+	if sel == allRows {
+		return v
+	}
 	out := make([]float32, 0, len(v)/2)
-	for i := first; i < len(v); i += 2 {
+	for i := int(sel - gateRows); i < len(v); i += 2 {
 		out = append(out, v[i])
 	}
 	return out
-}
-
-func (b *builder) ggufMatrix(name string, w weight) {
-	if b.err != nil {
-		return
-	}
-	s, err := b.plan.src.stack(w)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	p := &s.Even[0]
-	b.ggufItem(name, &item{weight: w, from: formatName(p)}, b.dense(w, p), 1, p.Rows, p.Cols)
-}
-
-func (b *builder) ggufProjection(name string, w weight, sel rowsOf) {
-	if b.err != nil {
-		return
-	}
-	s, err := b.plan.src.stack(w)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	c, err := b.experts(w, s)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	v := newView(s, 0, sel)
-	b.ggufItem(name+".weight", &item{weight: w, rows: sel, from: formatName(v.even)}, c, s.Experts(), v.rows, v.cols)
-}
-
-// ggufItem plans an item that is one tensor [n, rows, cols], or [rows, cols] outside the experts.
-func (b *builder) ggufItem(name string, it *item, c choice, n, rows, cols int) {
-	it.codec, it.exact, it.to = c.codec, c.exact, c.to
-	shape := []int{rows, cols}
-	if it.weight.isExperts() {
-		shape = []int{n, rows, cols}
-	}
-	f := dtype.MXFP4GGML
-	switch c := c.codec.(type) {
-	case floatCodec:
-		f = c.format
-	case blockCodec:
-		f = c.format
-	}
-	t := b.tensor(name, c.to, 0, it.how(), shape...)
-	t.Bytes = int64(n) * int64(rows) * int64(cols/f.BlockElems()) * int64(f.BlockBytes())
-	t.gguf, _ = f.GGUFType()
-	b.add(it, n, rows, cols, []*Tensor{t})
 }
 
 // ggufMeta collects the metadata of a file.
@@ -326,8 +257,8 @@ func (b *builder) chatTemplate(c *checkpoint.Checkpoint) string {
 
 const ggufAlignment = 32
 
-// gguf places the tensors in one file and makes its header.
-func (p *Plan) gguf(name string, m *ggufMeta) {
+// placeGGUF places the tensors in one file and makes its header.
+func (p *Plan) placeGGUF(name string, m *ggufMeta) {
 	h := []byte("GGUF")
 	h = binary.LittleEndian.AppendUint32(h, 3)
 	h = binary.LittleEndian.AppendUint64(h, uint64(len(p.Tensors)))

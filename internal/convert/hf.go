@@ -7,140 +7,50 @@ import (
 	"hearth/internal/dtype"
 )
 
-// hf plans the names of Transformers: hf-mxfp4, hf-bf16, unsloth-bnb, fused-nf4.
-func (b *builder) hf(c *checkpoint.Checkpoint) error {
-	cfg := b.cfg
-	b.hfMatrix("lm_head.weight", weight{which: head})
-	b.hfMatrix("model.embed_tokens.weight", weight{which: embedding})
-	for n := range cfg.Layers {
-		b.hfLayer(n)
+// hf spells the names of Transformers: hf-mxfp4, hf-bf16, unsloth-bnb, fused-nf4.
+func (b *builder) hf() *dialect {
+	d := &dialect{
+		head: "lm_head.weight", embedding: "model.embed_tokens.weight", norm: "model.norm.weight", layer: "model.layers.%d.",
+		attnNorm: "input_layernorm.weight", sinks: "self_attn.sinks", mlpNorm: "post_attention_layernorm.weight",
+		q: "self_attn.q_proj", k: "self_attn.k_proj", v: "self_attn.v_proj", o: "self_attn.o_proj", router: "mlp.router",
+		experts: func(prefix string, n int) {
+			b.hfExperts(prefix+"mlp.experts.gate_up_proj", weight{gateUp, n})
+			b.hfExperts(prefix+"mlp.experts.down_proj", weight{down, n})
+		},
 	}
-	b.vector("model.norm.weight", -1, func(s *parts) ([]float32, error) { return s.src.FinalNorm() }, cfg.Hidden)
-	if b.err != nil {
-		return b.err
-	}
-	if err := b.hfFiles(c); err != nil {
-		return err
-	}
-	b.plan.shard("model")
-	return nil
-}
-
-func (b *builder) hfLayer(n int) {
-	if b.err != nil {
-		return
-	}
-	cfg, p := b.cfg, fmt.Sprintf("model.layers.%d.", n)
-	v := func(name string, f func(l *checkpoint.Layer) []float32, shape ...int) {
-		b.vector(p+name, n, layerVector(n, f), shape...)
-	}
-	v("input_layernorm.weight", func(l *checkpoint.Layer) []float32 { return l.AttnNorm }, cfg.Hidden)
-	for _, x := range []struct {
-		name  string
-		which which
-		rows  int
-	}{
-		{"q_proj", projQ, cfg.Heads * cfg.HeadDim}, {"k_proj", projK, cfg.KVHeads * cfg.HeadDim},
-		{"v_proj", projV, cfg.KVHeads * cfg.HeadDim}, {"o_proj", projO, cfg.Hidden},
-	} {
-		b.hfMatrix(p+"self_attn."+x.name+".weight", weight{x.which, n})
-		v("self_attn."+x.name+".bias", func(l *checkpoint.Layer) []float32 { return linear(l, x.which).Bias }, x.rows)
-	}
-	v("self_attn.sinks", func(l *checkpoint.Layer) []float32 { return l.Sinks }, cfg.Heads)
-	v("post_attention_layernorm.weight", func(l *checkpoint.Layer) []float32 { return l.MLPNorm }, cfg.Hidden)
-	routerName := "mlp.router."
 	if b.plan.opt.To == UnslothBNB {
-		routerName = "mlp.router.linear." // Unsloth's module has one level more
+		d.router = "mlp.router.linear" // Unsloth's module has one level more
 	}
-	v(routerName+"weight", routerWeight, cfg.Experts, cfg.Hidden)
-	v(routerName+"bias", func(l *checkpoint.Layer) []float32 { return l.Router.Bias }, cfg.Experts)
-	b.hfExperts(p+"mlp.experts.", n, gateUp)
-	b.hfExperts(p+"mlp.experts.", n, down)
-}
-
-// routerWeight decodes the router's matrix: it is small and always kept exactly, as a vector is.
-func routerWeight(l *checkpoint.Layer) []float32 {
-	p := &l.Router.Weight
-	v := make([]float32, p.Rows*p.Cols)
-	p.DecodeRows(v, 0, p.Rows)
-	return v
-}
-
-// hfMatrix plans a dense matrix [out, in].
-func (b *builder) hfMatrix(name string, w weight) {
-	if b.err != nil {
-		return
-	}
-	s, err := b.plan.src.stack(w)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	p := &s.Even[0]
-	c := b.dense(w, p)
-	it := &item{weight: w, codec: c.codec, exact: c.exact, from: formatName(p), to: c.to}
-	if bnb, ok := c.codec.(bnbCodec); ok {
-		b.bnbTensors(it, bnb, []string{name}, s)
-		return
-	}
-	f := c.codec.(floatCodec).format
-	b.add(it, 1, p.Rows, p.Cols, []*Tensor{b.floatTensor(name, f, it.how(), p.Rows, p.Cols)})
-}
-
-// how says in a few words how an item is made.
-func (it *item) how() string {
-	switch {
-	case it.exact && it.from == it.to:
-		return "copied"
-	case it.exact:
-		return "exact from " + it.from
-	}
-	return "rounded from " + it.from
+	return d
 }
 
 // hfExperts plans a projection of the experts in the form of the target.
-func (b *builder) hfExperts(prefix string, n int, which which) {
-	if b.err != nil {
+func (b *builder) hfExperts(name string, w weight) {
+	it, s := b.newItem(w)
+	if it == nil {
 		return
 	}
-	w := weight{which, n}
-	name, bias := "gate_up_proj", func(l *checkpoint.Layer) []float32 { return l.GateUp.Bias }
-	if which == down {
-		name, bias = "down_proj", func(l *checkpoint.Layer) []float32 { return l.Down.Bias }
-	}
-	s, err := b.plan.src.stack(w)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	c, err := b.experts(w, s)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	rows, cols := s.Shape()
-	e := s.Experts()
-	it := &item{weight: w, codec: c.codec, exact: c.exact, from: formatName(&s.Even[0]), to: c.to}
 	if b.plan.opt.To == UnslothBNB {
-		b.perExpert(prefix+name+"s.%d", it, s, bias)
+		b.perExpert(name+"s.%d", it, s)
 		return
 	}
-	b.vector(prefix+name+"_bias", n, layerVector(n, bias), e, rows)
-	switch c := c.codec.(type) {
+	n := s.Experts()
+	rows, cols := s.Shape()
+	b.vector(name+"_bias", w.layer, layerVector(w.layer, expertsBias(w.which)), n, rows)
+	switch c := it.codec.(type) {
 	case mxCodec:
-		b.add(it, e, rows, cols,
-			[]*Tensor{b.tensor(prefix+name+"_blocks", "U8", 1, it.how(), e, rows, cols/32, 16)},
-			[]*Tensor{b.tensor(prefix+name+"_scales", "U8", 1, it.how(), e, rows, cols/32)})
+		b.mxTensors(it, s, name+"_blocks", name+"_scales")
 	case floatCodec:
-		b.add(it, e, rows, cols, []*Tensor{b.floatTensor(prefix+name, c.format, it.how(), e, cols, rows)})
+		b.add(it, n, rows, cols, []*Tensor{b.encoded(name, it, n, cols, rows)})
 	case bnbCodec:
-		b.bnbTensors(it, c, []string{prefix + name}, s)
+		b.bnbTensors(it, c, []string{name}, s)
 	}
 }
 
 // perExpert plans one linear layer for each expert.
-func (b *builder) perExpert(pattern string, it *item, s *dtype.Stack, bias func(l *checkpoint.Layer) []float32) {
+func (b *builder) perExpert(pattern string, it *item, s *dtype.Stack) {
 	rows, cols := s.Shape()
+	bias := expertsBias(it.weight.which)
 	names := make([]string, s.Experts())
 	for e := range names {
 		name := fmt.Sprintf(pattern, e)
@@ -155,7 +65,7 @@ func (b *builder) perExpert(pattern string, it *item, s *dtype.Stack, bias func(
 	case floatCodec:
 		var list []*Tensor
 		for _, name := range names {
-			list = append(list, b.floatTensor(name, c.format, it.how(), rows, cols))
+			list = append(list, b.encoded(name, it, rows, cols))
 		}
 		b.add(it, len(names), rows, cols, list)
 	}

@@ -163,17 +163,6 @@ func fits(v []float32, f dtype.Format) bool {
 	return true
 }
 
-// layerVector reads a vector of a layer.
-func layerVector(n int, f func(l *checkpoint.Layer) []float32) func(s *parts) ([]float32, error) {
-	return func(s *parts) ([]float32, error) {
-		l, err := s.layer(n)
-		if err != nil {
-			return nil, err
-		}
-		return f(l), nil
-	}
-}
-
 // add adds an item of n matrices [rows, cols] whose tensors are out.
 func (b *builder) add(it *item, n, rows, cols int, out ...[]*Tensor) {
 	it.out, it.shape = out, [3]int{n, rows, cols}

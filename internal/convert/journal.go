@@ -141,8 +141,8 @@ func (w *worker) holds(e *entry, files []outFile) bool {
 		const step = 4 << 20
 		crc := uint32(0)
 		for at := int64(0); at < x.Length; at += step {
-			b := w.bytes(0, int(min(step, x.Length-at)))
-			if _, err := w.files[x.File].ReadAt(b, x.Offset+at); err != nil {
+			b, err := w.files[x.File].readAt(&w.block, x.Offset+at, min(step, x.Length-at))
+			if err != nil {
 				return false
 			}
 			crc = crc32.Update(crc, castagnoli, b)

@@ -192,21 +192,32 @@ func (r *Requantised) stack(kind Kind, s dtype.Stack) (dtype.Stack, error) {
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for e := range out {
 		g.Go(func() error {
-			v := newView(&s, e, allRows)
-			w := &worker{}
-			p, err := r.quantise(w, &v)
+			err := checkpoint.Guard(func() (err error) {
+				out[e], err = r.expert(kind, &s, e)
+				return err
+			})
 			if err != nil {
 				return fmt.Errorf("expert %d of %s: %w", e, kind, err)
 			}
-			var figures Error
-			written := planeView(&p)
-			w.compare(&figures, &v, 0, &written)
-			r.count(kind, formatName(v.even), r.name(), p.Bytes(), &figures)
-			out[e] = p
 			return nil
 		})
 	}
 	return dtype.Stack{Even: out}, g.Wait()
+}
+
+// expert quantises one expert and measures it.
+func (r *Requantised) expert(kind Kind, s *dtype.Stack, e int) (dtype.Plane, error) {
+	v := newView(s, e, allRows)
+	w := &worker{}
+	p, err := r.quantise(w, &v)
+	if err != nil {
+		return p, err
+	}
+	var figures Error
+	written := planeView(&p)
+	w.compare(&figures, &v, &written)
+	r.count(kind, formatName(v.even), r.name(), p.Bytes(), &figures)
+	return p, nil
 }
 
 // quantise packs one expert.
@@ -253,7 +264,13 @@ func (r *Requantised) round16(kind Kind, p dtype.Plane) (dtype.Plane, error) {
 	for first := 0; first < p.Rows; first += step {
 		g.Go(func() error {
 			w, n := &worker{}, min(step, p.Rows-first)
-			values := w.decode(&v, first, n)
+			var values []float32
+			if err := checkpoint.Guard(func() error {
+				values = w.decode(&v, first, n)
+				return nil
+			}); err != nil {
+				return fmt.Errorf("%s: %w", kind, err)
+			}
 			encodeFloats(r.dense, out.Data[2*first*p.Cols:2*(first+n)*p.Cols], values)
 			rounded := w.decodeInto(1, &written, first, n)
 			if err := overflows(values, rounded, r.dense); err != nil {

@@ -1,35 +1,23 @@
 package convert
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 
 	"hearth/internal/checkpoint"
 	"hearth/internal/dtype"
 )
 
-// openAI plans the names of OpenAI's own files: q, k and v in one matrix, experts in MXFP4, one file.
-func (b *builder) openAI() error {
-	cfg := b.cfg
-	if err := openAIHolds(cfg); err != nil {
-		return err
-	}
-	b.hfMatrix("embedding.weight", weight{which: embedding})
-	b.hfMatrix("unembedding.weight", weight{which: head})
-	b.vector("norm.scale", -1, func(s *parts) ([]float32, error) { return s.src.FinalNorm() }, cfg.Hidden)
-	for n := range cfg.Layers {
-		b.openAILayer(n)
-	}
-	if b.err != nil {
-		return b.err
-	}
-	if err := b.openAIFiles(); err != nil {
-		return err
-	}
+// openAI spells the names of OpenAI's own files: q, k and v in one matrix, experts in MXFP4, one file.
+func (b *builder) openAI() *dialect {
 	b.plan.opt.ShardBytes = 1 << 62 // gpt-oss-20b's is one file
-	b.plan.shard("model")
-	return nil
+	return &dialect{
+		head: "unembedding.weight", embedding: "embedding.weight", norm: "norm.scale", layer: "block.%d.",
+		attnNorm: "attn.norm.scale", sinks: "attn.sinks", mlpNorm: "mlp.norm.scale", qkv: "attn.qkv", o: "attn.out", router: "mlp.gate",
+		experts: func(prefix string, n int) {
+			b.openAIExperts(prefix+"mlp.mlp1", weight{gateUp, n})
+			b.openAIExperts(prefix+"mlp.mlp2", weight{down, n})
+		},
+	}
 }
 
 // openAIHolds says whether OpenAI's configuration has fields for all that this model needs.
@@ -71,30 +59,11 @@ func alternates(windows []int) bool {
 	return windows[0] > 0
 }
 
-func (b *builder) openAILayer(n int) {
+// fusedQKV plans one matrix of the rows of q, k and v.
+func (b *builder) fusedQKV(name string, n int) {
 	if b.err != nil {
 		return
 	}
-	cfg, p := b.cfg, fmt.Sprintf("block.%d.", n)
-	q, kv := cfg.Heads*cfg.HeadDim, cfg.KVHeads*cfg.HeadDim
-	v := func(name string, f func(l *checkpoint.Layer) []float32, shape ...int) {
-		b.vector(p+name, n, layerVector(n, f), shape...)
-	}
-	v("attn.norm.scale", func(l *checkpoint.Layer) []float32 { return l.AttnNorm }, cfg.Hidden)
-	b.fusedQKV(p+"attn.qkv.weight", n)
-	v("attn.qkv.bias", func(l *checkpoint.Layer) []float32 { return slices.Concat(l.Q.Bias, l.K.Bias, l.V.Bias) }, q+2*kv)
-	b.hfMatrix(p+"attn.out.weight", weight{projO, n})
-	v("attn.out.bias", func(l *checkpoint.Layer) []float32 { return l.O.Bias }, cfg.Hidden)
-	v("attn.sinks", func(l *checkpoint.Layer) []float32 { return l.Sinks }, cfg.Heads)
-	v("mlp.norm.scale", func(l *checkpoint.Layer) []float32 { return l.MLPNorm }, cfg.Hidden)
-	v("mlp.gate.weight", routerWeight, cfg.Experts, cfg.Hidden)
-	v("mlp.gate.bias", func(l *checkpoint.Layer) []float32 { return l.Router.Bias }, cfg.Experts)
-	b.openAIExperts(p+"mlp.mlp1", weight{gateUp, n}, func(l *checkpoint.Layer) []float32 { return l.GateUp.Bias })
-	b.openAIExperts(p+"mlp.mlp2", weight{down, n}, func(l *checkpoint.Layer) []float32 { return l.Down.Bias })
-}
-
-// fusedQKV plans one matrix of the rows of q, k and v.
-func (b *builder) fusedQKV(name string, n int) {
 	var planes [3]*dtype.Plane
 	var choices [3]choice
 	f := dtype.Invalid
@@ -129,27 +98,12 @@ func (b *builder) fusedQKV(name string, n int) {
 	}
 }
 
-func (b *builder) openAIExperts(name string, w weight, bias func(l *checkpoint.Layer) []float32) {
-	if b.err != nil {
+func (b *builder) openAIExperts(name string, w weight) {
+	it, s := b.newItem(w)
+	if it == nil {
 		return
 	}
-	s, err := b.plan.src.stack(w)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	c, err := b.experts(w, s)
-	if err != nil {
-		b.fail(err)
-		return
-	}
-	rows, cols := s.Shape()
-	n := s.Experts()
-	it := &item{weight: w, codec: c.codec, exact: c.exact, from: formatName(&s.Even[0]), to: c.to}
-	b.add(it, n, rows, cols,
-		[]*Tensor{b.tensor(name+"_weight.blocks", "U8", 1, it.how(), n, rows, cols/32, 16)},
-		[]*Tensor{b.tensor(name+"_weight.scales", "U8", 1, it.how(), n, rows, cols/32)})
-	b.vector(name+"_bias", w.layer, layerVector(w.layer, bias), n, rows)
+	b.mxTensors(it, s, name+"_weight.blocks", name+"_weight.scales")
+	rows, _ := s.Shape()
+	b.vector(name+"_bias", w.layer, layerVector(w.layer, expertsBias(w.which)), s.Experts(), rows)
 }
-
-var errNoTokenizer = errors.New("the source has no tokenizer, and a GGUF file holds its vocabulary: name a tokenizer.json with --tokenizer")

@@ -77,7 +77,8 @@ type undecoded interface {
 	LayerPlanes(n int) (*checkpoint.Layer, error)
 }
 
-// advised is a source in files: they can be told what is read next and what is not read again, and copied from.
+// advised is a source in files, which can be told what is read next through their mapping and what is not read again,
+// and can be read without it.
 type advised interface {
 	WillNeed(b []byte)
 	Done(b []byte)
@@ -89,6 +90,8 @@ type parts struct {
 	src  Source
 	hint advised // nil: none is taken
 	plan undecoded
+
+	files sourceFiles
 
 	mu     sync.Mutex
 	bare   bool // layers come without vectors
@@ -111,17 +114,25 @@ func (s *parts) ahead(p *piece) {
 		return
 	}
 	if st, err := s.stack(p.item.weight); err == nil { // an error shows when the piece's turn comes
-		v := newView(st, p.expert, p.item.rows)
-		v.touch(p.first, p.rows, s.hint.WillNeed)
+		if v := p.view(st); s.mapped(&v) {
+			v.touch(s.hint.WillNeed)
+		}
 	}
 }
 
 // behind tells the source that a piece's weights are not needed again. Those of a gate are read once more with the up
-// rows between them.
+// rows between them, and those of a transposed matrix with its other rows.
 func (s *parts) behind(p *piece, v *view) {
-	if s.hint != nil && p.item.rows != gateRows {
-		v.touch(p.first, p.rows, s.hint.Done)
+	others := p.item.rows == gateRows || v.even.Transposed && v.first+v.rows < v.even.Rows
+	if s.hint != nil && !others && s.mapped(v) {
+		v.touch(s.hint.Done)
 	}
+}
+
+// mapped says whether a view is read through the source's mapping.
+func (s *parts) mapped(v *view) bool {
+	path, _, ok := s.hint.Locate(v.even.Data)
+	return ok && (v.shared || s.files.file(path) == nil)
 }
 
 // planned lets layers come without their vectors until it is called again with false.
@@ -210,115 +221,4 @@ func (s *parts) end(which which) (*dtype.Stack, error) {
 	}
 	s.ends[which] = &dtype.Stack{Even: []dtype.Plane{p}}
 	return s.ends[which], nil
-}
-
-// view is a matrix as an output wants it: the rows of one expert in canonical order, or every second one.
-type view struct {
-	even, odd     *dtype.Plane // odd: where gate and up rows are stored apart
-	first, stride int          // row r of the view is canonical row first + r*stride
-	rows, cols    int
-}
-
-// rowsOf says which of a projection's canonical rows an item writes.
-type rowsOf uint8
-
-const (
-	allRows  rowsOf = iota
-	gateRows        // even
-	upRows          // odd
-)
-
-// newView looks at the rows of expert e.
-func newView(s *dtype.Stack, e int, sel rowsOf) view {
-	rows, cols := s.Shape()
-	v := view{even: &s.Even[e], stride: 1, rows: rows, cols: cols}
-	if s.Odd != nil {
-		v.odd = &s.Odd[e]
-	}
-	if sel == allRows {
-		return v
-	}
-	v.rows /= 2
-	if v.odd != nil { // stored apart: one plane is the view
-		if sel == upRows {
-			v.even = v.odd
-		}
-		v.odd = nil
-		return v
-	}
-	v.stride = 2
-	if sel == upRows {
-		v.first = 1
-	}
-	return v
-}
-
-// planeView looks at a whole plane.
-func planeView(p *dtype.Plane) view { return view{even: p, stride: 1, rows: p.Rows, cols: p.Cols} }
-
-// plane is the plane that the view is, nil where it takes rows from here and there.
-func (v *view) plane() *dtype.Plane {
-	if v.odd == nil && v.stride == 1 {
-		return v.even
-	}
-	return nil
-}
-
-// row finds row r of the view.
-func (v *view) row(r int) (p *dtype.Plane, row int) {
-	r = v.first + r*v.stride
-	if v.odd == nil {
-		return v.even, r
-	}
-	if r%2 == 1 {
-		return v.odd, r / 2
-	}
-	return v.even, r / 2
-}
-
-// rowBytes gives the bytes of a plane that rows [first, first+n) are read from, apart from scales that are a small share.
-func rowBytes(p *dtype.Plane, first, n int) []byte {
-	switch {
-	case p == nil:
-		return nil
-	case p.Transposed: // lines cross all rows
-		if first > 0 {
-			return nil
-		}
-		return p.Data
-	}
-	line := len(p.Data) / p.Rows
-	return p.Data[first*line : min((first+n)*line, len(p.Data))]
-}
-
-// touch calls f for the bytes that rows [first, first+n) of the view are read from.
-func (v *view) touch(first, n int, f func([]byte)) {
-	first, n = v.first+first*v.stride, n*v.stride
-	if v.odd != nil {
-		first, n = first/2, n/2+1
-	}
-	n = min(n, v.even.Rows-first)
-	f(rowBytes(v.even, first, n))
-	f(rowBytes(v.odd, first, n))
-}
-
-// decode writes rows [first, first+n) as float32 to dst, [n, cols]. Scratch has room for twice as much where the view
-// takes every second row of a plane.
-func (v *view) decode(dst, scratch []float32, first, n int) {
-	switch {
-	case v.plane() != nil:
-		v.even.DecodeRows(dst, first, n)
-	case v.odd == nil: // neighbouring rows at once: a transposed plane is read in lines
-		from := v.first + first*v.stride
-		span := (n-1)*v.stride + 1
-		v.even.DecodeRows(scratch[:span*v.cols], from, span)
-		for i := range n {
-			copy(dst[i*v.cols:(i+1)*v.cols], scratch[i*v.stride*v.cols:])
-		}
-	default:
-		for i := range n {
-			p, row := v.row(first + i)
-			p.DecodeRows(dst[i*v.cols:(i+1)*v.cols], row, 1)
-		}
-	}
 }

@@ -129,7 +129,6 @@ func (r *run) each(ctx context.Context, workers int, todo []int, do func(w *work
 	for range workers {
 		g.Go(func() error {
 			w := &worker{src: r.src, files: r.files}
-			defer w.close()
 			for {
 				at, more := take()
 				if !more {
@@ -206,15 +205,12 @@ func (r *run) create(dir string) error {
 		return err
 	}
 	for _, x := range r.plan.files {
-		f, err := os.OpenFile(filepath.Join(dir, x.name), os.O_RDWR|os.O_CREATE, 0o644)
+		f, err := openTarget(filepath.Join(dir, x.name), x.size)
 		if err != nil {
 			return err
 		}
-		r.files = append(r.files, &target{File: f})
-		if err := f.Truncate(x.size); err != nil {
-			return writeError(err)
-		}
-		if _, err := f.WriteAt(x.header, 0); err != nil {
+		r.files = append(r.files, f)
+		if err := f.writePlain(x.header, 0); err != nil {
 			return writeError(err)
 		}
 	}
@@ -251,6 +247,7 @@ func (r *run) close() {
 	for _, f := range r.files {
 		f.Close() // after a success, closed already
 	}
+	r.src.files.close()
 }
 
 // write does the pieces that an earlier run did not, or did and lost.
@@ -352,6 +349,7 @@ func (r *run) verify(ctx context.Context, o RunOptions, dir string) (int, error)
 		total += p.pieces[i].bytes
 	}
 	back := &run{plan: p, src: newParts(c), progress: o.meter(StageVerify, total)}
+	defer back.close()
 	return len(todo), back.each(ctx, o.workers(p), todo, func(w *worker, i int) error {
 		sum, err := w.fingerprint(&p.pieces[i])
 		if err == nil && sum != r.sums[i] {
@@ -436,6 +434,7 @@ func (o *RunOptions) workers(p *Plan) int {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
+	n += 2 // while some wait for the disk
 	return max(1, min(n, int(budget/(2*largest+floats))))
 }
 

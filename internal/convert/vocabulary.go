@@ -3,6 +3,7 @@ package convert
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -17,6 +18,8 @@ type vocabulary struct {
 	types  []int32
 	merges []string // "left right"
 }
+
+var errNoTokenizer = errors.New("the source has no tokenizer, and a GGUF file holds its vocabulary: name a tokenizer.json with --tokenizer")
 
 // vocabulary reads that of a GGUF source, else that of tokenizer.json.
 func (b *builder) vocabulary(c *checkpoint.Checkpoint) (*vocabulary, error) {

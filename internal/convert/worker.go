@@ -4,9 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"os"
-	"sync"
 
+	"hearth/internal/checkpoint"
 	"hearth/internal/dtype"
 )
 
@@ -14,8 +13,9 @@ import (
 type worker struct {
 	src   *parts
 	files []*target // nil: nothing is written, only measured
-	from  *os.File  // the source's file that was copied from last
 
+	fetched buffers
+	block   []byte // of a direct write
 	buffers [4][]byte
 	scales  []float32
 	values  [3][]float32
@@ -99,10 +99,8 @@ func (w *worker) putTensor(t *Tensor, at int64, b []byte) error {
 		return nil
 	}
 	at += t.Offset
-	if !w.copied(w.files[t.file], b, at) {
-		if err := w.files[t.file].writeAt(b, at); err != nil {
-			return writeError(err)
-		}
+	if err := w.files[t.file].writeAt(&w.block, b, at); err != nil {
+		return writeError(err)
 	}
 	crc := crc32.Checksum(b, castagnoli)
 	if len(b) > len(w.summed) {
@@ -112,68 +110,18 @@ func (w *worker) putTensor(t *Tensor, at int64, b []byte) error {
 	return nil
 }
 
-// copied lets the system copy bytes that lie in a file of the source, which costs it half of what writing them does. It
-// reports false where that is not possible: then they are written.
-func (w *worker) copied(to *target, b []byte, at int64) bool {
-	const worthwhile = 1 << 20
-	if len(b) < worthwhile || w.src.hint == nil {
-		return false
-	}
-	path, offset, ok := w.src.hint.Locate(b)
-	if !ok {
-		return false
-	}
-	if w.from == nil || w.from.Name() != path {
-		w.close()
-		f, err := os.Open(path)
-		if err != nil {
-			return false
-		}
-		w.from = f
-	}
-	to.mu.Lock()
-	defer to.mu.Unlock()
-	return copyRange(to.File, at, w.from, offset, int64(len(b)))
-}
-
-// close lets go of the file that was copied from.
-func (w *worker) close() {
-	if w.from != nil {
-		w.from.Close() // only read
-		w.from = nil
-	}
-}
-
-// target is an output file. The system lets one thread write to a file at a time and makes others spin: a mutex leaves
-// their processor to other workers.
-type target struct {
-	*os.File
-	mu sync.Mutex
-}
-
-func (f *target) writeAt(b []byte, at int64) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	_, err := f.WriteAt(b, at)
-	return err
-}
-
 // do carries out a piece.
 func (w *worker) do(p *piece) (r result, err error) {
 	w.writes, w.checked, w.summed = nil, 0, nil
-	switch {
-	case p.item != nil:
-		err = w.doItem(p, &r)
-	case p.fixed != nil:
-		for _, t := range p.fixed {
-			w.sum(t.fixed)
-			if err = w.putTensor(t, 0, t.fixed); err != nil {
-				break
-			}
+	err = checkpoint.Guard(func() error {
+		switch {
+		case p.item != nil:
+			return w.doItem(p, &r)
+		case p.fixed != nil:
+			return w.doFixed(p)
 		}
-	default:
-		err = w.doVectors(p)
-	}
+		return w.doVectors(p)
+	})
 	if err != nil {
 		return r, fmt.Errorf("%v: %w", p, err)
 	}
@@ -187,28 +135,42 @@ func (w *worker) doItem(p *piece, r *result) error {
 	if err != nil {
 		return err
 	}
-	v := newView(s, p.expert, it.rows)
-	defer w.src.behind(p, &v)
-	out, err := it.codec.write(w, it, &v, p.expert, p.first, p.rows)
+	mapped := p.view(s)
+	defer w.src.behind(p, &mapped)
+	v, err := w.src.fetch(&w.fetched, mapped)
+	if err != nil {
+		return err
+	}
+	out, err := it.codec.write(w, it, &v, p.expert, p.first)
 	if err != nil {
 		return err
 	}
 	if out.even == nil {
-		return it.codec.fingerprint(w, &v, p.first, p.rows)
+		return it.codec.fingerprint(w, &v)
 	}
 	if !it.exact {
-		w.compare(&r.error, &v, p.first, &out)
+		w.compare(&r.error, &v, &out)
 	}
-	return it.codec.fingerprint(w, &out, 0, p.rows)
+	return it.codec.fingerprint(w, &out)
 }
 
-// compare measures the written rows against those of the source from first on.
-func (w *worker) compare(e *Error, v *view, first int, out *view) {
+// compare measures written rows against those of the source.
+func (w *worker) compare(e *Error, v, out *view) {
 	step := chunkOf(out.rows, out.cols)
-	for at := 0; at < out.rows; at += step {
-		n := min(step, out.rows-at)
-		e.compare(w.decodeInto(0, v, first+at, n), w.decodeInto(1, out, at, n))
+	for first := 0; first < out.rows; first += step {
+		n := min(step, out.rows-first)
+		e.compare(w.decodeInto(0, v, first, n), w.decodeInto(1, out, first, n))
 	}
+}
+
+func (w *worker) doFixed(p *piece) error {
+	for _, t := range p.fixed {
+		w.sum(t.fixed)
+		if err := w.putTensor(t, 0, t.fixed); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *worker) doVectors(p *piece) error {
@@ -241,25 +203,35 @@ func (w *worker) sumFloats(v []float32) {
 // fingerprint gives the checksum that do gave for a piece, from a checkpoint that was written.
 func (w *worker) fingerprint(p *piece) (uint32, error) {
 	w.checked, w.summed = 0, nil
-	if p.item == nil {
-		for i := range p.vectors {
-			v, err := p.vectors[i].get(w.src)
-			if err != nil {
-				return 0, err
-			}
-			w.sumFloats(v)
+	err := checkpoint.Guard(func() error {
+		if p.item != nil {
+			return w.readItem(p)
 		}
 		for _, t := range p.fixed {
 			w.sum(t.fixed) // tables and quant states: Open has read and checked them
 		}
-		return w.checked, nil
-	}
+		for i := range p.vectors {
+			v, err := p.vectors[i].get(w.src)
+			if err != nil {
+				return err
+			}
+			w.sumFloats(v)
+		}
+		return nil
+	})
+	return w.checked, err
+}
+
+func (w *worker) readItem(p *piece) error {
 	s, err := w.src.stack(p.item.weight)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	v := newView(s, p.expert, p.item.rows)
-	defer w.src.behind(p, &v)
-	err = p.item.codec.fingerprint(w, &v, p.first, p.rows)
-	return w.checked, err
+	mapped := p.view(s)
+	defer w.src.behind(p, &mapped)
+	v, err := w.src.fetch(&w.fetched, mapped)
+	if err != nil {
+		return err
+	}
+	return p.item.codec.fingerprint(w, &v)
 }
