@@ -30,6 +30,8 @@ const (
 
 	MXFP4GGML   // GGUF type 39: 17 bytes for 32 elements, element j low and j+16 high in byte 1+j
 	MXFP4Ollama // GGUF type 4 of Ollama before v0.11.8: 17 bytes for 32 elements, nibbles in Hugging Face's order
+
+	I8 // of a KV cache, in no file: int8 with one float32 scale for the 64 elements of a token's key or value in a head
 )
 
 const noGGUF = -1 // GGUF has no such type
@@ -64,6 +66,7 @@ var formats = [...]struct {
 	IQ4_XS:      {"IQ4_XS", 256, 136, 4.25, 23},
 	MXFP4GGML:   {"MXFP4 (GGUF)", 32, 17, 4.25, 39},
 	MXFP4Ollama: {"MXFP4 (Ollama)", 32, 17, 4.25, 4},
+	I8:          {"int8", 1, 0, 8.5, noGGUF},
 }
 
 // String gives the name that users know: "BF16", "MXFP4", "Q8_0".

@@ -45,7 +45,7 @@ const (
 // KVPerToken gives the bytes of keys and values that one position takes in all full-attention layers, and in all
 // sliding-window layers.
 func KVPerToken(c *checkpoint.Config, f dtype.Format) (full, window int64) {
-	layer := int64(2*c.KVHeads*c.HeadDim) * int64(f.Bits()) / 8
+	layer := int64(float64(2*c.KVHeads*c.HeadDim) * f.Bits() / 8)
 	for _, w := range c.Windows {
 		if w > 0 {
 			window += layer

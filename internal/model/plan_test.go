@@ -27,6 +27,9 @@ func TestKVPerToken(t *testing.T) {
 	if full, _ := KVPerToken(b20(), dtype.F32); full != 24*2048 {
 		t.Errorf("float32: %d", full)
 	}
+	if full, _ := KVPerToken(b20(), dtype.I8); full != 12*8*2*(64+4) {
+		t.Errorf("int8 with its scales: %d", full)
+	}
 }
 
 func TestPlan(t *testing.T) {
