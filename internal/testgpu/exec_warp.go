@@ -1,0 +1,271 @@
+package testgpu
+
+import "math/bits"
+
+// synced notes that the lanes of the warp have met: what they wrote to shared memory is visible to each other.
+func (w *warp) synced() { w.lastSync = w.block.shared.tick() }
+
+// member reads an instruction's member mask, which must be the same for all lanes that execute it.
+func (w *warp) memberMask(slot int32) uint32 {
+	m := w.r32(slot)
+	first := bits.TrailingZeros32(w.mask)
+	if slot >= 0 {
+		for rest := w.mask; rest != 0; rest &= rest - 1 {
+			if l := bits.TrailingZeros32(rest); m[l] != m[first] {
+				w.fail(LaunchFailed, l, "member mask %#08x differs from %#08x of lane %d", m[l], m[first], first)
+			}
+		}
+	}
+	if m[first]>>first&1 == 0 {
+		w.fail(LaunchFailed, first, "lane is not in the member mask %#08x", m[first])
+	}
+	return m[first]
+}
+
+// execWarpBarrier is bar.warp.sync.
+func execWarpBarrier(w *warp, in *inst) {
+	member := w.memberMask(in.a)
+	if w.mask == member&w.live {
+		w.synced()
+		return
+	}
+	pc := w.pc - 1
+	for m := w.mask; m != 0; m &= m - 1 {
+		l := bits.TrailingZeros32(m)
+		w.lanePC[l], w.member[l] = pc, member
+	}
+	w.waiting |= w.mask
+	w.active &^= w.mask
+	if here := w.waitingWith(pc, member); here == member&w.live {
+		w.waiting &^= here
+		w.passWarpBarrier(here)
+		w.other = min(w.other, 0) // run regroups
+	}
+}
+
+// passWarpBarrier moves lanes that waited at a bar.warp.sync behind it.
+func (w *warp) passWarpBarrier(m uint32) {
+	for ; m != 0; m &= m - 1 {
+		w.lanePC[bits.TrailingZeros32(m)]++
+	}
+	w.synced()
+}
+
+const (
+	shflUp = iota
+	shflDown
+	shflBfly
+	shflIdx
+)
+
+// execShfl exchanges a between lanes. target: the second result, a predicate (-1: none).
+func execShfl(w *warp, in *inst) {
+	member := w.memberMask(in.more.src)
+	if !w.converge(in, member) {
+		return
+	}
+	w.synced()
+	a, b, c := *w.r32(in.a), w.r32(in.b), w.r32(in.c)
+	d := &w.r[in.d]
+	valid := uint32(0)
+	for m := w.mask; m != 0; m &= m - 1 {
+		l := bits.TrailingZeros32(m) & 31
+		j, ok := shflSource(in.sub, l, int(b[l]&31), c[l])
+		if ok {
+			valid |= 1 << l
+			if w.mask>>j&1 == 0 {
+				w.fail(LaunchFailed, l, "shuffle reads lane %d, which does not take part", j)
+			}
+		}
+		d[l] = a[j]
+	}
+	if in.target >= 0 {
+		w.setPred(in.target, valid)
+	}
+}
+
+// shflSource returns the lane to read, and whether it is in the segment; if not, a lane reads itself.
+func shflSource(mode uint8, lane, b int, c uint32) (int, bool) {
+	clamp, segment := int(c&31), int(c>>8&31)
+	most := lane&segment | clamp&^segment
+	least := lane & segment
+	j, ok := lane, false
+	switch mode {
+	case shflUp:
+		j = lane - b
+		ok = j >= most
+	case shflDown:
+		j = lane + b
+		ok = j <= most
+	case shflBfly:
+		j = lane ^ b
+		ok = j <= most
+	case shflIdx:
+		j = least | b&^segment
+		ok = j <= most
+	}
+	if !ok {
+		return lane, false
+	}
+	return j, true
+}
+
+const (
+	voteAll = iota
+	voteAny
+	voteUni
+	voteBallot
+)
+
+func execVote(w *warp, in *inst) {
+	if !w.converge(in, w.memberMask(in.b)) {
+		return
+	}
+	w.synced()
+	p := w.pred(in.a) & w.mask
+	result := uint32(0)
+	switch in.sub {
+	case voteBallot:
+		d := &w.r[in.d]
+		for m := w.mask; m != 0; m &= m - 1 {
+			d[bits.TrailingZeros32(m)] = p
+		}
+		return
+	case voteAll:
+		result = -b2u(p == w.mask)
+	case voteAny:
+		result = -b2u(p != 0)
+	case voteUni:
+		result = -b2u(p == 0 || p == w.mask)
+	}
+	w.setPred(in.d, result)
+}
+
+// execMatch is match.any (sub 0) and match.all (sub 1), on 32 or 64 bits (width).
+func execMatch(w *warp, in *inst) {
+	if !w.converge(in, w.memberMask(in.b)) {
+		return
+	}
+	w.synced()
+	value := func(l int) uint64 {
+		if in.width == 64 {
+			return w.r64(in.a)[l]
+		}
+		return uint64(w.r32(in.a)[l])
+	}
+	var same [32]uint32
+	all := true
+	for m := w.mask; m != 0; m &= m - 1 {
+		l := bits.TrailingZeros32(m)
+		for n := w.mask; n != 0; n &= n - 1 {
+			if k := bits.TrailingZeros32(n); value(k) == value(l) {
+				same[l] |= 1 << k
+			}
+		}
+		all = all && same[l] == w.mask
+	}
+	d := &w.r[in.d]
+	for m := w.mask; m != 0; m &= m - 1 {
+		l := bits.TrailingZeros32(m)
+		if in.sub == 1 {
+			d[l] = w.mask & -b2u(all)
+		} else {
+			d[l] = same[l]
+		}
+	}
+	if in.target >= 0 {
+		w.setPred(in.target, -b2u(all))
+	}
+}
+
+func execActiveMask(w *warp, in *inst) {
+	d := &w.r[in.d]
+	for m := w.mask; m != 0; m &= m - 1 {
+		d[bits.TrailingZeros32(m)] = w.mask
+	}
+}
+
+// execRedux folds a over the lanes with more.update.
+func execRedux(w *warp, in *inst) {
+	if !w.converge(in, w.memberMask(in.b)) {
+		return
+	}
+	w.synced()
+	a := w.r32(in.a)
+	v := uint64(a[bits.TrailingZeros32(w.mask)])
+	for m := w.mask & (w.mask - 1); m != 0; m &= m - 1 {
+		v = in.more.update(v, uint64(a[bits.TrailingZeros32(m)]), 0)
+	}
+	d := &w.r[in.d]
+	for m := w.mask; m != 0; m &= m - 1 {
+		d[bits.TrailingZeros32(m)] = uint32(v)
+	}
+}
+
+// Special registers, by name; sub is their number in this table.
+var specialRegisters = []string{"%tid.x", "%tid.y", "%tid.z", "%ntid.x", "%ntid.y", "%ntid.z", "%ctaid.x", "%ctaid.y", "%ctaid.z",
+	"%nctaid.x", "%nctaid.y", "%nctaid.z", "%laneid", "%warpid", "%nwarpid", "%smid", "%nsmid", "%gridid",
+	"%lanemask_eq", "%lanemask_le", "%lanemask_lt", "%lanemask_ge", "%lanemask_gt", "%dynamic_smem_size", "%total_smem_size",
+	"%clock", "%clock_hi", "%clock64", "%globaltimer"}
+
+func execSpecial(w *warp, in *inst) {
+	if in.width == 64 {
+		d := w.dst64(in)
+		for l := range d {
+			d[l] = w.special(int(in.sub), l)
+		}
+		return
+	}
+	d := w.dst32(in)
+	for l := range d {
+		d[l] = uint32(w.special(int(in.sub), l))
+	}
+}
+
+func (w *warp) special(which, lane int) uint64 {
+	b := w.block
+	block, grid := &b.launch.block, &b.launch.grid
+	thread := w.index*32 + lane
+	one := uint32(1) << lane
+	switch which {
+	case 0:
+		return uint64(thread % block[0])
+	case 1:
+		return uint64(thread / block[0] % block[1])
+	case 2:
+		return uint64(thread / block[0] / block[1])
+	case 3, 4, 5:
+		return uint64(block[which-3])
+	case 6, 7, 8:
+		return uint64(b.id[which-6])
+	case 9, 10, 11:
+		return uint64(grid[which-9])
+	case 12:
+		return uint64(lane)
+	case 13:
+		return uint64(w.index)
+	case 14:
+		return uint64(len(b.warps))
+	case 15:
+		return uint64(b.serial % b.launch.gpu.config.SMs)
+	case 16:
+		return uint64(b.launch.gpu.config.SMs)
+	case 17:
+		return b.launch.gpu.launches
+	case 18:
+		return uint64(one)
+	case 19:
+		return uint64(one | one - 1)
+	case 20:
+		return uint64(one - 1)
+	case 21:
+		return uint64(-one)
+	case 22:
+		return uint64(-one &^ one)
+	case 23:
+		return uint64(b.launch.dynamic)
+	case 24:
+		return uint64(len(b.shared.data))
+	}
+	return uint64(b.steps)
+}

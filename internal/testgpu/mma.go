@@ -1,0 +1,197 @@
+package testgpu
+
+import "math/bits"
+
+// Tensor core instructions. A warp holds A [m, k] and B [k, n] in fragments: with group g = lane/4 and t = lane%4, a
+// register of A holds a few neighbouring columns of one row, one of B a few neighbouring rows of one column.
+//
+//	16-bit types, m16n8k16: A registers rows g, g+8, g, g+8, columns 2t.., 2t.., 2t+8.., 2t+8..; B column g, rows 2t.., 2t+8..
+//	8-bit types, m16n8k32:  the same with 4t.. and 4t+16..
+//	half of k: the first half of the registers. m8: the rows of g only.
+//	C and D: row g columns 2t, 2t+1, then row g+8.
+type mmaShape struct {
+	m, n, k  int
+	a, b     scalar
+	c, d     scalar
+	saturate bool
+}
+
+func (s *mmaShape) perRegister() int { return 4 / s.a.size() }
+
+// registers of A, B and C or D.
+func (s *mmaShape) fragments() (a, b, c int) {
+	per := s.perRegister()
+	c = s.m * s.n / 32
+	if s.c == f16 {
+		c /= 2
+	}
+	return s.m * s.k / 32 / per, s.k * s.n / 32 / per, c
+}
+
+// placeA returns row and first column of register r of A.
+func (s *mmaShape) placeA(lane, r int) (row, col int) {
+	per := s.perRegister()
+	row = lane / 4
+	if s.m == 16 {
+		row += 8 * (r & 1)
+		r >>= 1
+	}
+	return row, lane%4*per + 4*per*r
+}
+
+// placeB returns first row and column of register r of B.
+func (s *mmaShape) placeB(lane, r int) (row, col int) {
+	per := s.perRegister()
+	return lane%4*per + 4*per*r, lane / 4
+}
+
+// placeC returns row and column of element i of a lane's part of C.
+func placeC(lane, i int) (row, col int) { return lane/4 + 8*(i>>1), lane%4*2 + i&1 }
+
+// whole fails unless all 32 lanes execute the instruction together.
+func (w *warp) whole(in *inst) bool {
+	if w.mask == fullMask {
+		return true
+	}
+	if w.live != fullMask {
+		w.fail(LaunchFailed, bits.TrailingZeros32(w.mask), "lanes %#08x of the warp do not execute this", ^w.live)
+	}
+	return w.converge(in, fullMask)
+}
+
+// matrices are the operands of one mma put together.
+type matrices struct {
+	a [16][32]float64
+	b [8][32]float64 // transposed
+	c [16][8]float64
+}
+
+// execMmaFloat multiplies f16, bf16 or tf32: products are exact, sums are float64, rounded once at the end.
+func execMmaFloat(w *warp, in *inst) {
+	if !w.whole(in) {
+		return
+	}
+	s := &in.more.mma
+	var x matrices
+	na, nb, nc := s.fragments()
+	va, vb, vc := in.vec[nc:nc+na], in.vec[nc+na:nc+na+nb], in.vec[nc+na+nb:]
+	for r, slot := range va {
+		reg := w.r32(slot)
+		for l := range 32 {
+			row, col := s.placeA(l, r)
+			unpack(s.a, reg[l], x.a[row][col:])
+		}
+	}
+	for r, slot := range vb {
+		reg := w.r32(slot)
+		for l := range 32 {
+			row, col := s.placeB(l, r)
+			unpack(s.b, reg[l], x.b[col][row:])
+		}
+	}
+	w.gatherC(s, vc, &x)
+	for i := range s.m {
+		a := x.a[i][:s.k]
+		for j := range s.n {
+			b := x.b[j][:len(a)]
+			sum := 0.0
+			for k, v := range a {
+				sum += v * b[k]
+			}
+			x.c[i][j] += sum
+		}
+	}
+	w.scatterD(s, in.vec[:nc], &x)
+}
+
+// unpack writes the elements of one register.
+func unpack(t scalar, v uint32, to []float64) {
+	switch t {
+	case bf16:
+		to[0], to[1] = float64(toF32(v<<16)), float64(toF32(v&0xffff0000))
+	case f16:
+		to[0], to[1] = f16ToF64(uint16(v)), f16ToF64(uint16(v>>16))
+	case tf32:
+		to[0] = float64(toF32(v &^ (1<<13 - 1)))
+	case u8:
+		for i := range 4 {
+			to[i] = float64(uint8(v >> (8 * i)))
+		}
+	case s8:
+		for i := range 4 {
+			to[i] = float64(int8(v >> (8 * i)))
+		}
+	}
+}
+
+func (w *warp) gatherC(s *mmaShape, slots []int32, x *matrices) {
+	for i, slot := range slots {
+		reg := w.r32(slot)
+		for l := range 32 {
+			if s.c == f16 {
+				row, col := placeC(l, 2*i)
+				x.c[row][col], x.c[row][col+1] = f16ToF64(uint16(reg[l])), f16ToF64(uint16(reg[l]>>16))
+				continue
+			}
+			row, col := placeC(l, i)
+			if s.c == s32 {
+				x.c[row][col] = float64(int32(reg[l]))
+			} else {
+				x.c[row][col] = float64(toF32(reg[l]))
+			}
+		}
+	}
+}
+
+func (w *warp) scatterD(s *mmaShape, slots []int32, x *matrices) {
+	for i, slot := range slots {
+		reg := &w.r[slot]
+		for l := range 32 {
+			if s.d == f16 {
+				row, col := placeC(l, 2*i)
+				reg[l] = uint32(f64ToF16(x.c[row][col], nearestEven)) | uint32(f64ToF16(x.c[row][col+1], nearestEven))<<16
+				continue
+			}
+			row, col := placeC(l, i)
+			v := x.c[row][col]
+			switch {
+			case s.d == f32:
+				reg[l] = ofF32(float32(v))
+			case s.saturate:
+				reg[l] = saturate32(int64(v))
+			default:
+				reg[l] = uint32(int64(v)) // |v| < 2^53: exact
+			}
+		}
+	}
+}
+
+// execLdmatrix loads count 8x8 matrices of 16-bit elements; lane 8i+r holds the address of row r of matrix i.
+func execLdmatrix(w *warp, in *inst) {
+	if !w.whole(in) {
+		return
+	}
+	var rows [32][]byte
+	for l := range 8 * int(in.count) {
+		addr := w.address(in, l)
+		if space(in.sub) == generic {
+			var where space
+			if where, addr = resolve(addr); where != shared {
+				w.fail(IllegalAddress, l, "ldmatrix from space %s", where)
+			}
+		}
+		rows[l] = w.block.shared.load(w, l, addr, 16, 0)
+	}
+	trans := in.flags != 0
+	for i, slot := range in.vec {
+		d := &w.r[slot]
+		for l := range 32 {
+			g, t := l/4, l%4
+			if trans {
+				d[l] = uint32(le16(rows[8*i+2*t][2*g:])) | uint32(le16(rows[8*i+2*t+1][2*g:]))<<16
+			} else {
+				d[l] = le32(rows[8*i+g][4*t:])
+			}
+		}
+	}
+}
