@@ -251,7 +251,7 @@ func (w *warp) stuck() {
 	l := bits.TrailingZeros32(w.waiting)
 	together := w.waitingWith(w.lanePC[l], w.member[l])
 	rest := w.live & w.member[l] &^ together
-	at := w.code.insts[w.lanePC[bits.TrailingZeros32(rest|1<<l)]].line
+	at := w.code.insts[w.lanePC[bits.TrailingZeros32(rest)]].line
 	panic(&fault{rc: LaunchFailed, lane: l, line: w.code.insts[w.lanePC[l]].line,
 		msg: fmt.Sprintf("lanes %#08x wait here for lanes %#08x, which wait at line %d: deadlock by divergence", together, rest, at)})
 }

@@ -120,7 +120,7 @@ func (a *access) race(kind string, s stamp) {
 func (a *access) settled(s stamp) {
 	switch {
 	case s == 0:
-		a.w.fail(LaunchFailed, a.lane, "read of shared byte %d, which was never written", a.off)
+		a.w.fail(LaunchFailed, a.lane, "read of shared byte %d, which nobody has written (yet: is a barrier missing?)", a.off)
 	case s == stampPending:
 		a.w.fail(LaunchFailed, a.lane, "read of shared byte %d while an asynchronous copy to it is under way (cp.async.wait missing)", a.off)
 	case !a.ordered(s) && s&a.strong&stampStrong == 0:
@@ -172,10 +172,12 @@ func (a *access) write(c *cell, same bool) {
 	}
 	if r := c.r; r.time() >= a.w.block.shared.lastBar && r&a.strong&stampStrong == 0 {
 		switch {
-		case r&stampWarps != 0 || !a.ordered(r):
+		case !a.ordered(r):
 			a.race("write after read", r)
+		case r&stampWarps != 0:
+			a.w.fail(LaunchFailed, a.lane, "race on shared byte %d: write after read by other warps with no barrier between", a.off)
 		case r&stampLanes != 0 && r.time() >= a.w.lastSync:
-			a.race("write after read by other lanes", r)
+			a.w.fail(LaunchFailed, a.lane, "race on shared byte %d: write after read by other lanes with no warp synchronisation between", a.off)
 		}
 	}
 	c.w, c.r = a.stamp(), 0
