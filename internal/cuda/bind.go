@@ -50,8 +50,6 @@ func bind(symbol func(string) (uintptr, error)) (*driver, error) {
 	return d, nil
 }
 
-func pointer[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
-
 func (d *driver) bindDevice(l *library) {
 	errorName, initialise, version := l.get("cuGetErrorName"), l.get("cuInit"), l.get("cuDriverGetVersion")
 	count, get, name := l.get("cuDeviceGetCount"), l.get("cuDeviceGet"), l.get("cuDeviceGetName")
@@ -126,12 +124,19 @@ func (d *driver) bindMemory(l *library) {
 		return p, s
 	}
 	d.free = func(p devptr) status { return call(free, uintptr(p)) }
-	d.hostAlloc = func(n int) ([]byte, devptr, status) {
+	d.hostAlloc = func(n int, mapped bool) ([]byte, devptr, status) {
 		var p unsafe.Pointer
-		if s := call(hostAlloc, uintptr(unsafe.Pointer(&p)), uintptr(n), hostMapped); s != success {
+		flags := uintptr(0)
+		if mapped {
+			flags = hostMapped
+		}
+		if s := call(hostAlloc, uintptr(unsafe.Pointer(&p)), uintptr(n), flags); s != success {
 			return nil, 0, s
 		}
 		var dev devptr
+		if !mapped {
+			return unsafe.Slice((*byte)(p), n), 0, success
+		}
 		if s := call(hostPointer, uintptr(unsafe.Pointer(&dev)), uintptr(p), 0); s != success {
 			call(hostFree, uintptr(p))
 			return nil, 0, s
@@ -170,7 +175,7 @@ type jitLog struct {
 
 func newJITLog() *jitLog {
 	l := &jitLog{options: [2]int32{jitErrorLog, jitErrorLogSize}}
-	l.values = [2]uintptr{pointer(&l.text), logSize} // the text lies in the same object of the heap, which does not move
+	l.values = [2]uintptr{uintptr(unsafe.Pointer(&l.text)), logSize} // the text lies in the same object of the heap, which does not move
 	return l
 }
 

@@ -37,7 +37,7 @@ type driver struct {
 
 	alloc     func(n int64) (p devptr, s status)
 	free      func(p devptr) status
-	hostAlloc func(n int) (host []byte, dev devptr, s status) // page-locked; kernels read and write it at dev
+	hostAlloc func(n int, mapped bool) (host []byte, dev devptr, s status) // page-locked; kernels read it at dev if mapped
 	hostFree  func(host []byte) status
 
 	link         func(ptx []byte) (cubin []byte, log string, s status) // compiles for the current device

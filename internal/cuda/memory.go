@@ -55,8 +55,6 @@ func (c *context) alloc(size int64, what use) (buffer, error) {
 	if c.lost != nil {
 		return buffer{}, c.lost
 	}
-	c.enter()
-	defer c.leave()
 	m := &c.memory
 	for _, h := range m.chunks {
 		if at := roundUp(h.used, alignment); h.what == what && m.granule > 0 && h.size-at >= size {
@@ -65,15 +63,41 @@ func (c *context) alloc(size int64, what use) (buffer, error) {
 			return buffer{h.ptr + devptr(at), size}, nil
 		}
 	}
+	h, err := c.chunk(size, what)
+	if err != nil {
+		return buffer{}, err
+	}
+	h.used, h.live = size, 1
+	return buffer{h.ptr, size}, nil
+}
+
+// reserve takes memory for the next requests, size bytes in all, so that they lie side by side and round up once.
+func (c *context) reserve(size int64, what use) error {
+	if c.memory.granule == 0 {
+		return nil
+	}
+	_, err := c.chunk(size, what)
+	return err
+}
+
+// chunk takes whole granules from the driver.
+func (c *context) chunk(size int64, what use) (*chunk, error) {
+	if c.lost != nil {
+		return nil, c.lost
+	}
+	c.enter()
+	defer c.leave()
+	m := &c.memory
 	whole := roundUp(size, max(m.granule, 1))
 	p, s := c.d.alloc(whole)
 	if err := c.note("cuMemAlloc", s); err != nil {
 		free, total, _ := c.d.memoryInfo()
-		return buffer{}, fmt.Errorf("%d MiB of GPU memory for %s, %d of %d MiB are free: %w", whole>>20, what, free>>20, total>>20, err)
+		return nil, fmt.Errorf("%d MiB of GPU memory for %s, %d of %d MiB are free: %w", whole>>20, what, free>>20, total>>20, err)
 	}
-	m.chunks = append(m.chunks, &chunk{ptr: p, size: whole, used: size, live: 1, what: what})
+	h := &chunk{ptr: p, size: whole, what: what}
+	m.chunks = append(m.chunks, h)
 	m.taken[what] += whole
-	return buffer{p, size}, nil
+	return h, nil
 }
 
 // free gives a buffer back; the zero buffer is none. Memory of a lost context goes back when the process ends.

@@ -27,7 +27,7 @@ const (
 )
 
 func newQueue(c *context) (*queue, error) {
-	host, _, s := c.d.hostAlloc(queuePinned)
+	host, _, s := c.d.hostAlloc(queuePinned, false)
 	if err := c.note("cuMemHostAlloc", s); err != nil {
 		return nil, fmt.Errorf("%d MiB of page-locked memory: %w", queuePinned>>20, err)
 	}

@@ -11,9 +11,15 @@ type uploader struct {
 	c      *context
 	pins   [2]pin
 	next   int
-	stages [2]buffer // pieces that kernels repack
-	turn   int       // of stages
-	bytes  int64     // copied so far
+	stages [2]stage // pieces that kernels repack
+	turn   int      // of stages
+	bytes  int64    // copied so far
+}
+
+// stage is a staging buffer on the GPU: the uploader's own, or lent.
+type stage struct {
+	buffer
+	lent bool
 }
 
 // pin is one page-locked buffer. Its event is recorded behind the copy that reads it.
@@ -39,7 +45,7 @@ func newUploader(c *context) (*uploader, error) {
 	for i := range u.pins {
 		p := &u.pins[i]
 		var s status
-		if p.host, _, s = c.d.hostAlloc(pinSize); s == success {
+		if p.host, _, s = c.d.hostAlloc(pinSize, false); s == success {
 			p.event, s = c.d.eventCreate()
 		}
 		if err := c.note("cuMemHostAlloc", s); err != nil {
@@ -49,6 +55,9 @@ func newUploader(c *context) (*uploader, error) {
 	}
 	return u, nil
 }
+
+// lend lets the uploader use memory for staging that nobody else needs until it is closed.
+func (u *uploader) lend(b [2]buffer) { u.stages = [2]stage{{b[0], true}, {b[1], true}} }
 
 // copy brings src to dst. src may be changed at return.
 func (u *uploader) copy(dst devptr, src []byte) {
@@ -122,15 +131,21 @@ func (u *uploader) stage(src [][]byte, run func(q *queue, at []devptr)) {
 }
 
 // grow replaces a staging buffer by a larger one.
-func (u *uploader) grow(b *buffer, size int64) bool {
+func (u *uploader) grow(b *stage, size int64) bool {
 	q := u.c.queue
 	q.settle() // kernels may still read the old one
-	u.c.free(*b)
-	*b = buffer{}
+	u.drop(b)
 	n, err := u.c.alloc(size, useStaging)
 	q.fail(err)
-	*b = n
+	b.buffer = n
 	return err == nil
+}
+
+func (u *uploader) drop(b *stage) {
+	if !b.lent {
+		u.c.free(b.buffer)
+	}
+	*b = stage{}
 }
 
 // flush waits for all copies and kernels, and returns and clears the first error.
@@ -145,8 +160,7 @@ func (u *uploader) close() error {
 	c := u.c
 	err := u.flush()
 	for i := range u.stages {
-		c.free(u.stages[i])
-		u.stages[i] = buffer{}
+		u.drop(&u.stages[i])
 	}
 	if c.lost != nil {
 		return c.lost
