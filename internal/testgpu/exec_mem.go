@@ -191,6 +191,18 @@ func (w *warp) store(in *inst, lane int, addr uint64, p []byte) {
 
 // execLoad is ld with count elements of width bytes.
 func execLoad(w *warp, in *inst) {
+	if w.mask == fullMask {
+		switch space(in.sub) {
+		case global:
+			if w.loadGlobalRow(in) {
+				return
+			}
+		case shared:
+			if w.loadSharedRow(in) {
+				return
+			}
+		}
+	}
 	n := int(in.width) * int(in.count)
 	for m := w.mask; m != 0; m &= m - 1 {
 		l := bits.TrailingZeros32(m) & 31
@@ -240,6 +252,9 @@ func (w *warp) setElement(in *inst, slot int32, l int, p []byte) {
 }
 
 func execStore(w *warp, in *inst) {
+	if w.mask == fullMask && space(in.sub) == global && w.storeGlobalRow(in) {
+		return
+	}
 	var buf [32]byte
 	n := int(in.width) * int(in.count)
 	for m := w.mask; m != 0; m &= m - 1 {

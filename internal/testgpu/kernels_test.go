@@ -13,11 +13,11 @@ import (
 // rig is a GPU with one loaded module, whose failures fail the test.
 type rig struct {
 	*GPU
-	t   *testing.T
+	t   testing.TB
 	mod uint64
 }
 
-func newRig(t *testing.T, c Config, file string) *rig {
+func newRig(t testing.TB, c Config, file string) *rig {
 	t.Helper()
 	ptx, err := os.ReadFile(file)
 	if err != nil {
@@ -26,7 +26,7 @@ func newRig(t *testing.T, c Config, file string) *rig {
 	return loadRig(t, c, ptx)
 }
 
-func loadRig(t *testing.T, c Config, ptx []byte) *rig {
+func loadRig(t testing.TB, c Config, ptx []byte) *rig {
 	t.Helper()
 	r := &rig{GPU: New(c), t: t}
 	var rc int

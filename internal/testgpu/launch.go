@@ -130,7 +130,9 @@ func (l *launch) work(b *block, blocks int) {
 		if l.order != nil {
 			i = int(l.order[i])
 		}
-		if f := b.run(i); f != nil {
+		f := b.run(i)
+		l.gpu.executed.Add(b.steps)
+		if f != nil {
 			text := b.explain(f)
 			if l.failed.CompareAndSwap(nil, &text) {
 				l.rc.Store(int64(f.rc))

@@ -62,7 +62,7 @@ func (w *warp) whole(in *inst) bool {
 // matrices are the operands of one mma put together.
 type matrices struct {
 	a [16][32]float64
-	b [8][32]float64 // transposed
+	b [32][8]float64
 	c [16][8]float64
 }
 
@@ -86,22 +86,38 @@ func execMmaFloat(w *warp, in *inst) {
 		reg := w.r32(slot)
 		for l := range 32 {
 			row, col := s.placeB(l, r)
-			unpack(s.b, reg[l], x.b[col][row:])
+			var v [4]float64
+			unpack(s.b, reg[l], v[:])
+			for i := range s.perRegister() {
+				x.b[row+i][col] = v[i]
+			}
 		}
 	}
 	w.gatherC(s, vc, &x)
 	for i := range s.m {
-		a := x.a[i][:s.k]
-		for j := range s.n {
-			b := x.b[j][:len(a)]
-			sum := 0.0
-			for k, v := range a {
-				sum += v * b[k]
-			}
-			x.c[i][j] += sum
-		}
+		x.row(i, s.k)
 	}
 	w.scatterD(s, in.vec[:nc], &x)
+}
+
+// row adds row i of A times B to row i of C. Eight sums, so that they need not wait for each other.
+func (x *matrices) row(i, k int) {
+	var s0, s1, s2, s3, s4, s5, s6, s7 float64
+	for j, v := range x.a[i][:k] {
+		b := &x.b[j]
+		s0 += v * b[0]
+		s1 += v * b[1]
+		s2 += v * b[2]
+		s3 += v * b[3]
+		s4 += v * b[4]
+		s5 += v * b[5]
+		s6 += v * b[6]
+		s7 += v * b[7]
+	}
+	c := &x.c[i]
+	for j, s := range [8]float64{s0, s1, s2, s3, s4, s5, s6, s7} {
+		c[j] += s
+	}
 }
 
 // unpack writes the elements of one register.

@@ -195,22 +195,41 @@ func (s *sharedMemory) split(i int) *[4]cell {
 	return &s.bytes[i]
 }
 
-// each calls f for the cells of n bytes at off: for whole words where it can.
-func (s *sharedMemory) each(a *access, off, n int, f func(a *access, c *cell, off, n int)) {
+// readBytes records reads of n bytes at off that are not whole words, or of words whose bytes differ.
+func (s *sharedMemory) readBytes(a *access, off, n int) {
 	for end := off + n; off < end; {
 		a.off = off
 		i := off / 4
 		if off&3 == 0 && end-off >= 4 && s.cells[i].w != stampMixed {
-			f(a, &s.cells[i], off, 4)
+			a.read(&s.cells[i])
 			off += 4
 			continue
 		}
-		f(a, &s.split(i)[off&3], off, 1)
-		off++
-		if off&3 == 0 {
+		a.read(&s.split(i)[off&3])
+		if off++; off&3 == 0 {
 			s.join(i)
 		}
 	}
+}
+
+// write records a write of p at off.
+func (s *sharedMemory) write(a *access, off int, p []byte) {
+	for done := 0; done < len(p); {
+		at := off + done
+		a.off = at
+		i := at / 4
+		if at&3 == 0 && len(p)-done >= 4 && s.cells[i].w != stampMixed {
+			a.write(&s.cells[i], le32(s.data[at:]) == le32(p[done:]))
+			done += 4
+			continue
+		}
+		a.write(&s.split(i)[at&3], s.data[at] == p[done])
+		done++
+		if (at+1)&3 == 0 {
+			s.join(i)
+		}
+	}
+	copy(s.data[off:], p)
 }
 
 // join makes a word of four bytes with one history whole again.
@@ -249,15 +268,12 @@ func (s *sharedMemory) load(w *warp, lane int, addr uint64, n int, strong stamp)
 			}
 		}
 	}
-	s.each(&a, off, n, func(a *access, c *cell, _, _ int) { a.read(c) })
+	s.readBytes(&a, off, n)
 	return s.data[off : off+n]
 }
 
 func (s *sharedMemory) store(w *warp, lane int, addr uint64, p []byte, strong stamp) {
 	off := s.at(w, lane, addr, len(p))
-	a := access{w: w, lane: lane, off: off, strong: strong}
-	s.each(&a, off, len(p), func(a *access, c *cell, at, n int) {
-		a.write(c, string(s.data[at:at+n]) == string(p[at-off:at-off+n]))
-	})
-	copy(s.data[off:], p)
+	a := access{w: w, lane: lane, strong: strong}
+	s.write(&a, off, p)
 }

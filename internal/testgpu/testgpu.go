@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // Results are the numbers of CUresult, as the driver returns them.
@@ -55,6 +56,7 @@ type GPU struct {
 	failures map[string]failure
 	idle     []*block
 	launches uint64
+	executed atomic.Int64
 }
 
 type failure struct{ after, rc int }
@@ -134,3 +136,6 @@ func (g *GPU) Failed() int {
 	defer g.mu.Unlock()
 	return g.sticky
 }
+
+// Executed counts the warp instructions of all launches so far.
+func (g *GPU) Executed() int64 { return g.executed.Load() }
