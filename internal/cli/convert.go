@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -24,6 +25,7 @@ type convertFlags struct {
 	shard   byteSize
 	dryRun  bool
 	threads int
+	hub     hubFlags
 }
 
 func newConvert(s Streams) *cobra.Command {
@@ -32,7 +34,8 @@ func newConvert(s Streams) *cobra.Command {
 		Use:   "convert SRC DST --to LAYOUT",
 		Short: "Write a checkpoint in another layout",
 		Long: `Convert rewrites a checkpoint in another layout, losslessly wherever the values allow it, and says so: "exact", or the
-measured error of every part that had to be requantised. Layouts are
+measured error of every part that had to be requantised. SRC is a folder, a GGUF file, or ORG/NAME on a Hugging Face hub,
+which is fetched as by serve. Layouts are
   hf-mxfp4     Hugging Face MXFP4, as openai/gpt-oss-20b
   hf-bf16      Hugging Face, experts in plain numbers
   openai       OpenAI's original names
@@ -40,10 +43,10 @@ measured error of every part that had to be requantised. Layouts are
   fused-nf4    one bitsandbytes 4-bit tensor for each layer and projection, [experts, out, in]
   gguf         llama.cpp; DST may be a file name ending in .gguf
 
-It writes to DST.partial, reads everything back, and only then renames. Stopped half-way, the same command goes on where
-it stopped.`,
+It writes to DST.partial, reads everything back from the disk, compares checksums of the values, and only then renames.
+Stopped half-way, the same command goes on where it stopped.`,
 		Example: `  hearth convert ./gpt-oss-20b-unsloth-bnb-4bit ./gpt-oss-20b-nf4 --to fused-nf4
-  hearth convert ./gpt-oss-20b gpt-oss-20b.gguf --to gguf --require-exact
+  hearth convert openai/gpt-oss-20b gpt-oss-20b.gguf --to gguf --require-exact
   hearth convert ./gpt-oss-20b-BF16 ./gpt-oss-20b-4bit --to unsloth-bnb --experts nf4-dq`,
 		Args: exactly(2, "a source and a destination"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -63,20 +66,28 @@ it stopped.`,
 	fs.StringVar(&f.options.Tokenizer, "tokenizer", "", "tokenizer.json to use where the source has none")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "print the plan, every tensor of it, and write nothing")
 	fs.IntVar(&f.threads, "threads", 0, "CPU threads (default: every core)")
+	f.hub.add(fs)
 	return c
 }
 
 func runConvert(ctx context.Context, s Streams, src, dst string, f *convertFlags) error {
-	if err := modelExists(src); err != nil {
+	o := f.options
+	o.To, o.ShardBytes = convert.Target(f.to), int64(f.shard)
+	if err := convert.Check(src, dst, o); err != nil { // before anything is fetched
 		return err
 	}
-	c, err := checkpoint.Open(src)
+	path, name, err := resolveModel(ctx, s.Err, src, &f.hub)
+	if err != nil {
+		return err
+	}
+	if name != path {
+		o.Name = filepath.Base(name)
+	}
+	c, err := checkpoint.Open(path)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	o := f.options
-	o.To, o.ShardBytes = convert.Target(f.to), int64(f.shard)
 	plan, err := convert.New(c, dst, o)
 	if err != nil {
 		return err

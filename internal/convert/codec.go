@@ -22,6 +22,9 @@ type codec interface {
 // pieceValues bounds the float32 values that a worker holds at once.
 const pieceValues = 1 << 20
 
+// cachedValues are as many as a processor's second cache holds in two formats.
+const cachedValues = 1 << 16
+
 func chunkOf(rows, cols int) int { return max(1, min(rows, pieceValues/cols)) }
 
 // castagnoli is fast in hardware.
@@ -89,7 +92,7 @@ func isInfinite(f dtype.Format, b []byte) bool {
 // transpose fills b with the view's columns, a strip of rows at a time.
 func (c floatCodec) transpose(w *worker, b []byte, v *view, exact bool) error {
 	size, line := c.size(), v.rows*c.size()
-	const strip = 64
+	const strip = 32 // a line of the cache in the output
 	for first := 0; first < v.rows; first += strip {
 		n := min(strip, v.rows-first)
 		encoded := w.bytes(1, n*v.cols*size)
@@ -100,8 +103,7 @@ func (c floatCodec) transpose(w *worker, b []byte, v *view, exact bool) error {
 			for col := range v.cols {
 				out := b[col*line+first*2:][:n*2]
 				for r := range n {
-					at := (r*v.cols + col) * 2
-					out[2*r], out[2*r+1] = encoded[at], encoded[at+1]
+					binary.LittleEndian.PutUint16(out[2*r:], binary.LittleEndian.Uint16(encoded[(r*v.cols+col)*2:]))
 				}
 			}
 			continue
@@ -128,18 +130,18 @@ func encodeFloats(f dtype.Format, b []byte, v []float32) {
 }
 
 func (c floatCodec) fingerprint(w *worker, v *view) error {
-	step := chunkOf(v.rows, v.cols)
+	if p := v.plane(); p != nil && p.Format == c.format && !p.Transposed {
+		w.sum(p.Data)
+		return nil
+	}
+	crc, step := uint32(0), max(1, cachedValues/v.cols)
 	for first := 0; first < v.rows; first += step {
 		n := min(step, v.rows-first)
-		if p := v.plane(); p != nil && p.Format == c.format && !p.Transposed {
-			line := v.cols * c.size()
-			w.sum(p.Data[first*line : (first+n)*line])
-			continue
-		}
 		b := w.bytes(2, n*v.cols*c.size())
 		encodeFloats(c.format, b, w.decode(v, first, n))
-		w.sum(b)
+		crc = crc32.Update(crc, castagnoli, b)
 	}
+	w.fold(crc)
 	return nil
 }
 

@@ -76,7 +76,7 @@ func (b *builder) hfFiles(c *checkpoint.Checkpoint) error {
 		return b.vocabularyFiles(c)
 	}
 	if c.TokenizerFile() == "" && b.plan.opt.Tokenizer == "" {
-		b.note("the source has no tokenizer.json, so the result has none either")
+		b.note("the source has no tokenizer.json, so the result has none either: --tokenizer names one")
 	}
 	return nil
 }

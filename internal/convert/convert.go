@@ -54,6 +54,7 @@ type Options struct {
 	RequireExact bool   // refuse a plan that would change any value
 	ShardBytes   int64  // longest weight file; 0: 5 GB
 	Tokenizer    string // tokenizer.json for a GGUF, where the source has none
+	Name         string // the model's name in a GGUF; "": that of the source's folder or file
 }
 
 // expertChoices says which formats of experts a target has a form for.
@@ -82,9 +83,6 @@ func (o *Options) check() error {
 		return fmt.Errorf("--keep-nested belongs to --to %s", FusedNF4)
 	case o.ShardBytes < 0:
 		return fmt.Errorf("--max-shard-size %d is negative", o.ShardBytes)
-	}
-	if o.ShardBytes == 0 {
-		o.ShardBytes = defaultShard
 	}
 	return nil
 }
@@ -142,16 +140,25 @@ type sideFile struct {
 	data []byte
 }
 
+// Check refuses what no checkpoint at src could be converted to: options that exclude each other, a destination that is
+// taken. New does so too; a source that must be fetched first is better refused before.
+func Check(src, dst string, o Options) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	return checkPlaces(src, filepath.Clean(dst), o.To)
+}
+
 // New plans the conversion of an open checkpoint into dst, a folder or, for a GGUF, a name ending in .gguf. It refuses
 // what it cannot do before anything is written. The checkpoint must stay open while the plan is used.
 func New(c *checkpoint.Checkpoint, dst string, o Options) (*Plan, error) {
-	if err := o.check(); err != nil {
+	if err := Check(c.Path(), dst, o); err != nil {
 		return nil, err
+	}
+	if o.ShardBytes == 0 {
+		o.ShardBytes = defaultShard
 	}
 	dst = filepath.Clean(dst)
-	if err := checkPlaces(c.Path(), dst, o.To); err != nil {
-		return nil, err
-	}
 	p := &Plan{src: newParts(c), opt: o, dst: dst, single: o.To == GGUF && strings.EqualFold(filepath.Ext(dst), ".gguf")}
 	b := &builder{plan: p, cfg: c.Config(), small: smallFormat(c)}
 	p.src.planned(b.small != dtype.Invalid || o.To == GGUF)

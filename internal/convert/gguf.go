@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"hearth/internal/checkpoint"
 	"hearth/internal/dtype"
@@ -166,12 +168,23 @@ func (b *builder) fileType() int {
 	return fileQ8_0 // of the block formats, the only one that is common; llama.cpp shows it and nothing more
 }
 
+// modelName is the name of a folder, or of a file without what its format adds.
+func modelName(path string) string {
+	if abs, err := filepath.Abs(path); err == nil { // of "." and the like
+		path = abs
+	}
+	name := filepath.Base(path)
+	for _, ext := range []string{".gguf", ".safetensors"} {
+		name = strings.TrimSuffix(name, ext)
+	}
+	return name
+}
+
 func (b *builder) ggufKeys(m *ggufMeta) {
 	c, r := b.cfg, b.cfg.Rope
-	name := filepath.Base(filepath.Clean(b.plan.src.src.Path()))
 	m.text("general.architecture", "gpt-oss")
 	m.text("general.type", "model")
-	m.text("general.name", name)
+	m.text("general.name", cmp.Or(b.plan.opt.Name, modelName(b.plan.src.src.Path())))
 	const p = "gpt-oss."
 	m.u32(p+"block_count", c.Layers)
 	m.u32(p+"context_length", c.MaxPosition)

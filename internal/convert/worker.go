@@ -78,6 +78,11 @@ func (w *worker) sum(b []byte) {
 	if len(b) == 0 || len(w.summed) != len(b) || &w.summed[0] != &b[0] {
 		crc = crc32.Checksum(b, castagnoli)
 	}
+	w.fold(crc)
+}
+
+// fold adds the checksum of some bytes.
+func (w *worker) fold(crc uint32) {
 	w.checked = crc32.Update(w.checked, castagnoli, binary.LittleEndian.AppendUint32(nil, crc))
 }
 
