@@ -160,23 +160,14 @@ func fma32(a, b, c float32) float32 {
 }
 
 func f16ToF64(h uint16) float64 {
-	exp, mant := int(h>>10&31), float64(h&0x3ff)
-	var v float64
+	sign, exp, mant := uint32(h>>15)<<31, uint32(h>>10&31), uint32(h&0x3ff)
 	switch exp {
 	case 31:
-		v = math.Inf(1)
-		if mant != 0 {
-			v = math.NaN()
-		}
+		return float64(toF32(sign | 0x7f800000 | mant<<13))
 	case 0:
-		v = mant * 0x1p-24
-	default:
-		v = math.Ldexp(1024+mant, exp-25)
+		return float64(toF32(math.Float32bits(float32(mant)*0x1p-24) | sign))
 	}
-	if h>>15 != 0 {
-		v = -v
-	}
-	return v
+	return float64(toF32(sign | (exp+112)<<23 | mant<<13))
 }
 
 const nanF16, nanBF16 = 0x7fff, 0x7fff

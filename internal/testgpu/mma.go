@@ -75,29 +75,65 @@ func execMmaFloat(w *warp, in *inst) {
 	var x matrices
 	na, nb, nc := s.fragments()
 	va, vb, vc := in.vec[nc:nc+na], in.vec[nc+na:nc+na+nb], in.vec[nc+na+nb:]
-	for r, slot := range va {
-		reg := w.r32(slot)
-		for l := range 32 {
-			row, col := s.placeA(l, r)
-			unpack(s.a, reg[l], x.a[row][col:])
-		}
-	}
-	for r, slot := range vb {
-		reg := w.r32(slot)
-		for l := range 32 {
-			row, col := s.placeB(l, r)
-			var v [4]float64
-			unpack(s.b, reg[l], v[:])
-			for i := range s.perRegister() {
-				x.b[row+i][col] = v[i]
-			}
-		}
+	if s.perRegister() == 2 {
+		w.gatherPairs(s, va, vb, &x)
+	} else {
+		w.gather(s, va, vb, &x)
 	}
 	w.gatherC(s, vc, &x)
 	for i := range s.m {
 		x.row(i, s.k)
 	}
 	w.scatterD(s, in.vec[:nc], &x)
+}
+
+// gatherPairs unpacks A and B of a 16-bit type.
+func (w *warp) gatherPairs(s *mmaShape, va, vb []int32, x *matrices) {
+	for r, slot := range va {
+		reg := w.r32(slot)
+		for l, v := range reg {
+			a := x.a[(l>>2+8*(r&1))&15][:]
+			i := (l&3*2 + 8*(r>>1)) & 14
+			a[i], a[i+1] = pairOf(s.a, v)
+		}
+	}
+	for r, slot := range vb {
+		reg := w.r32(slot)
+		for l, v := range reg {
+			i := (l&3*2 + 8*r) & 14
+			x.b[i][l>>2&7], x.b[i+1][l>>2&7] = pairOf(s.b, v)
+		}
+	}
+}
+
+func pairOf(t scalar, v uint32) (low, high float64) {
+	if t == bf16 {
+		return float64(toF32(v << 16)), float64(toF32(v & 0xffff0000))
+	}
+	return f16ToF64(uint16(v)), f16ToF64(uint16(v >> 16))
+}
+
+// gather unpacks A and B of any type.
+func (w *warp) gather(s *mmaShape, va, vb []int32, x *matrices) {
+	var v [4]float64
+	for r, slot := range va {
+		reg := w.r32(slot)
+		for l := range 32 {
+			row, col := s.placeA(l, r)
+			unpack(s.a, reg[l], v[:])
+			copy(x.a[row][col:], v[:s.perRegister()])
+		}
+	}
+	for r, slot := range vb {
+		reg := w.r32(slot)
+		for l := range 32 {
+			row, col := s.placeB(l, r)
+			unpack(s.b, reg[l], v[:])
+			for i := range s.perRegister() {
+				x.b[row+i][col] = v[i]
+			}
+		}
+	}
 }
 
 // row adds row i of A times B to row i of C. Eight sums, so that they need not wait for each other.
@@ -120,13 +156,9 @@ func (x *matrices) row(i, k int) {
 	}
 }
 
-// unpack writes the elements of one register.
+// unpack writes the elements of one register of tf32, u8 or s8.
 func unpack(t scalar, v uint32, to []float64) {
 	switch t {
-	case bf16:
-		to[0], to[1] = float64(toF32(v<<16)), float64(toF32(v&0xffff0000))
-	case f16:
-		to[0], to[1] = f16ToF64(uint16(v)), f16ToF64(uint16(v>>16))
 	case tf32:
 		to[0] = float64(toF32(v &^ (1<<13 - 1)))
 	case u8:
@@ -143,6 +175,12 @@ func unpack(t scalar, v uint32, to []float64) {
 func (w *warp) gatherC(s *mmaShape, slots []int32, x *matrices) {
 	for i, slot := range slots {
 		reg := w.r32(slot)
+		if s.c == f32 {
+			for l, v := range reg {
+				x.c[(l>>2+8*(i>>1))&15][l&3*2+i&1] = float64(toF32(v))
+			}
+			continue
+		}
 		for l := range 32 {
 			if s.c == f16 {
 				row, col := placeC(l, 2*i)
@@ -150,11 +188,7 @@ func (w *warp) gatherC(s *mmaShape, slots []int32, x *matrices) {
 				continue
 			}
 			row, col := placeC(l, i)
-			if s.c == s32 {
-				x.c[row][col] = float64(int32(reg[l]))
-			} else {
-				x.c[row][col] = float64(toF32(reg[l]))
-			}
+			x.c[row][col] = float64(int32(reg[l]))
 		}
 	}
 }
