@@ -1,0 +1,117 @@
+package cuda
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// What every GPU of compute capability 8.0 and up has; 8.6 sets the least.
+const (
+	leastShared = 99 << 10 // bytes a block
+	mostThreads = 1024
+)
+
+// spillAllowed names kernels that may use local memory because they do not weigh in a step's time.
+func spillAllowed() map[string]string { return map[string]string{} }
+
+var (
+	sharedPattern = regexp.MustCompile(`(?m)^\s*(?:\.visible\s+)?\.shared\s+\.align\s+\d+\s+\.b8\s+[\w$]+\[(\d+)\]`)
+	depotPattern  = regexp.MustCompile(`\.local\s+\.align\s+\d+\s+\.b8\s+__local_depot\d+\[(\d+)\]`)
+)
+
+// Every kernel that is built in stays within what the smallest supported card has, in static needs: dynamic shared memory
+// is compared with the card's by context.kernel, and with 8.6's by the interpreter that the tests run on.
+func TestKernelLimits(t *testing.T) {
+	files, err := fs.Glob(ptxFiles, "kernels/*.ptx")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		ptx, err := ptxFiles.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(ptx)
+		for _, want := range []string{"\n.version 7.0\n", "\n.target sm_80\n", "\n.address_size 64\n"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s lacks %q", file, strings.TrimSpace(want))
+			}
+		}
+		entries, err := ptxEntries(ptx)
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		for name, e := range entries {
+			if e.threads < 32 || e.threads > mostThreads || e.threads%32 != 0 {
+				t.Errorf("%s: kernel %s is made for blocks of %d threads", file, name, e.threads)
+			}
+			if e.params%8 != 0 {
+				t.Errorf("%s: kernel %s takes %d bytes of parameters, want a multiple of 8", file, name, e.params)
+			}
+		}
+		shared := 0
+		for _, m := range sharedPattern.FindAllStringSubmatch(text, -1) {
+			n, err := strconv.Atoi(m[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			shared += n
+		}
+		if shared > leastShared { // of all kernels together, which is more than any of them has
+			t.Errorf("%s: %d bytes of static shared memory", file, shared)
+		}
+		for _, m := range depotPattern.FindAllStringSubmatch(text, -1) {
+			if _, ok := spillAllowed()[filepath.Base(file)]; !ok {
+				t.Errorf("%s: %s bytes of stack: an array with an index that is not constant", file, m[1])
+			}
+		}
+	}
+}
+
+// Each .cu has its PTX and the other way round, made from these sources.
+func TestKernelsAreNotStale(t *testing.T) {
+	sources, err := filepath.Glob("kernels/*.cu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sources) == 0 {
+		t.Skip("the sources are not here: this is a test binary on another machine")
+	}
+	built, err := fs.Glob(ptxFiles, "kernels/*.ptx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(built) != len(sources) {
+		t.Errorf("%d sources, %d built in: run 'go generate ./internal/cuda'", len(sources), len(built))
+	}
+	build(t, "-stale")
+}
+
+// The compiler gives the committed text, byte for byte: what is reviewed as source is what runs.
+func TestKernelsRebuild(t *testing.T) {
+	if testing.Short() || os.Getenv("HEARTH_REBUILD_KERNELS") == "" {
+		t.Skip("HEARTH_REBUILD_KERNELS is not set; continuous integration sets it")
+	}
+	if _, err := exec.LookPath("clang-19"); err != nil {
+		t.Skip("clang-19 is not installed")
+	}
+	build(t, "-check")
+}
+
+func build(t *testing.T, mode string) {
+	t.Helper()
+	tool, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("the go command is not installed")
+	}
+	out, err := exec.Command(tool, "run", "kernels/build.go", mode).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
