@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"fmt"
-	"math/bits"
 	"unsafe"
 )
 
@@ -51,19 +50,24 @@ func (f denseFormat) rowVariants() []int {
 	return []int{1, 2, 3, 4, 6, 8, 12, 16}
 }
 
-// rowVariant picks the kernel for a width: its name's ending, and the bytes of shared memory that its vector takes,
-// padding included.
-func (f denseFormat) rowVariant(cols int) (name string, vector int) {
+// rowVariant picks the kernel for a width: its module, its name's ending, and the bytes of shared memory that its vector
+// takes, padding included. The two widest are those of GPT-OSS, and have a module to themselves: the driver compiles a
+// module whole.
+func (f denseFormat) rowVariant(cols int) (module, name string, vector int) {
 	perLane := (cols/f.chunkElems() + 31) / 32
 	bytes := 32 * f.chunkElems() * 4 // of one chunk a lane
+	module = "dense_row_" + f.kernelSuffix()
 	variants := f.rowVariants()
-	for _, v := range variants {
+	for i, v := range variants {
 		if perLane <= v {
-			return fmt.Sprint(v), v * bytes
+			if i < len(variants)-2 {
+				module += "_more"
+			}
+			return module, fmt.Sprint(v), v * bytes
 		}
 	}
 	widest := variants[len(variants)-1]
-	return "Wide", (perLane + widest - 1) / widest * widest * bytes
+	return module + "_more", "Wide", (perLane + widest - 1) / widest * widest * bytes
 }
 
 func (d *denseOps) prepareRows(f denseFormat, cols int) error {
@@ -71,8 +75,7 @@ func (d *denseOps) prepareRows(f denseFormat, cols int) error {
 	if _, ok := d.rows[key]; ok {
 		return nil
 	}
-	name, vector := f.rowVariant(cols)
-	module := "dense_row_" + f.kernelSuffix()
+	module, name, vector := f.rowVariant(cols)
 	k := rowKernels{vector: vector}
 	var err error
 	if k.norm, err = d.c.kernel(kernelSpec{module: module, name: "normRow" + name, shared: rowScratch + vector, params: unsafe.Sizeof(normRowParams{})}); err != nil {
@@ -124,10 +127,14 @@ func (d *denseOps) outRow(q *queue, l *layerWeights, a, x, planes devptr, nplane
 	w, experts := &l.o, d.shape.Experts
 	k := d.rows[rowKey{w.format, w.cols}]
 	blocks, share, extra := d.spread(w.rows, min(rowsPerBlock, routerSlab/(4*experts)))
+	expertBits := int32(5)
+	for 1<<expertBits < experts {
+		expertBits++
+	}
 	p := outRowParams{
 		data: w.data, scales: w.scales, bias: w.bias, in: a, x: x, planes: planes, norm: l.mlpNorm, router: l.router, xOut: xOut, acc: acc,
 		rows: int32(w.rows), cols: int32(w.cols), nplanes: int32(nplanes), experts: int32(experts),
-		share: int32(share), extra: int32(extra), expertBits: int32(max(5, bits.Len(uint(experts-1)))),
+		share: int32(share), extra: int32(extra), expertBits: expertBits,
 	}
 	slab := (share + 1) * experts * 4
 	launch(q, k.out, dim{blocks, 1, 1}, dim{rowThreads, 1, 1}, k.vector+outScratch+min(slab, routerSlab), &p)

@@ -37,3 +37,7 @@ template <int I> DEVICE float codeOf(u32 biased) { return asFloat(permuteBytes(b
 DEVICE void loadShared2(u32 *r, u32 a) {
   asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(a) : "memory");
 }
+// As copyAsync16OrZero, for 4 bytes.
+DEVICE void copyAsync4OrZero(u32 shared, const void *global, bool ok) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared), "l"(global), "r"(ok ? 4 : 0) : "memory");
+}

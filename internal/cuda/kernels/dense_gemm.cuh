@@ -60,6 +60,7 @@ template <int F, int WarpsM, int WarpsN, int TilesM, int TilesN, int StageK, int
   struct Fragments {
     u32 a[stepK / 16][TilesM][4];
     u32 b[q8 ? TilesN : TilesN / 2][q8 ? 2 : 4];
+    u32 scales[q8 ? TilesN : 1]; // F16 pairs: of columns 2t and 2t+1 of a tile
   };
 
   const GemmParams &p;
@@ -106,8 +107,9 @@ template <int F, int WarpsM, int WarpsN, int TilesM, int TilesN, int StageK, int
         // The two blocks of 32 columns lie apart, each [tileN][32]: a quarter warp then reads 128 bytes in a run.
         auto halves = [](int row, int unit) __attribute__((always_inline)) { return (unit >> 1) * (tileN * 32) + row * 32 + (unit & 1) * 16; };
         copyRows<tileN, StageK / 16>(slot + bytesA, fromB + (i64)k * StageK, p.cols, p.rows - firstN, halves);
-        if (threadX < tileN && threadX < p.rows - firstN)
-          copyAsync4(slot + bytesA + bytesB + threadX * 4, fromScales + (i64)threadX * (p.cols >> 4) + k * 4);
+        bool ok = threadX < p.rows - firstN;
+        if (threadX < tileN)
+          copyAsync4OrZero(slot + bytesA + bytesB + threadX * 4, fromScales + (u32)((ok ? threadX : 0) * (p.cols >> 4) + k * 4), ok);
       } else {
         copyRows<tileN, pitch / 16>(slot + bytesA, fromB + (i64)k * pitch, p.cols * 2, p.rows - firstN, swizzled);
       }
@@ -127,7 +129,13 @@ template <int F, int WarpsM, int WarpsN, int TilesM, int TilesN, int StageK, int
     }
     if constexpr (q8) {
       u32 at = slot + bytesA + step * (tileN * 32) + (warpN() + (laneId >> 2)) * 32 + (laneId & 3) * 8;
-      UNROLL for (int j = 0; j < TilesN; j++) loadShared2(f.b[j], at + j * 8 * 32);
+      u32 scales = slot + bytesA + bytesB + (warpN() + (laneId & 3) * 2) * 4;
+      UNROLL for (int j = 0; j < TilesN; j++) {
+        u32 pairs[2]; // a column's two blocks of the stage
+        loadShared2(f.b[j], at + j * 8 * 32);
+        loadShared2(pairs, scales + j * 8 * 4);
+        f.scales[j] = permuteBytes(pairs[0], pairs[1], step ? 0x7632 : 0x5410);
+      }
     } else {
       // Lanes 0-7 and 8-15 address the two halves of the step's columns of tile 2j, 16-31 those of tile 2j+1.
       int r = (laneId & 7) + ((laneId >> 4) << 3);
@@ -136,13 +144,10 @@ template <int F, int WarpsM, int WarpsN, int TilesM, int TilesN, int StageK, int
     }
   }
 
-  METHOD void multiply(const Fragments &f, int step, u32 slot) {
+  METHOD void multiply(const Fragments &f) {
     if constexpr (q8) {
-      u32 at = slot + bytesA + bytesB + (warpN() + (laneId & 3) * 2) * 4;
       UNROLL for (int j = 0; j < TilesN; j++) {
-        u32 pairs[2]; // of columns 2t and 2t+1
-        loadShared2(pairs, at + j * 32);
-        float even = step ? highF16(pairs[0]) : lowF16(pairs[0]), odd = step ? highF16(pairs[1]) : lowF16(pairs[1]);
+        float even = lowF16(f.scales[j]), odd = highF16(f.scales[j]);
         u32 b[4] = {codesToBF16(f.b[j][0]), codesToBF16(f.b[j][0] >> 8), codesToBF16(f.b[j][1]), codesToBF16(f.b[j][1] >> 8)};
         UNROLL for (int i = 0; i < TilesM; i++) {
           const u32 *a0 = f.a[0][i], *a1 = f.a[1][i];
@@ -179,14 +184,14 @@ template <int F, int WarpsM, int WarpsN, int TilesM, int TilesN, int StageK, int
     for (int k = 0; k < stagesToDo; k++) {
       u32 next = slot + stageBytes == end ? shared : slot + stageBytes;
       UNROLL for (int s = 0; s < steps; s++) {
-        if (s == steps - 1) { // the next stage has come, and everyone has fetched the last of this one
+        if (s == steps - 1) { // the next stage has come, and nobody reads this one any more
           waitCopies<Stages - 2>();
           syncBlock();
         }
         if (s < steps - 1) fetch(f[(s + 1) & 1], s + 1, slot);
         else if (k + 1 < stagesToDo) fetch(f[0], 0, next);
         if (s == 0) load(k + Stages - 1, free);
-        multiply(f[s & 1], s, slot);
+        multiply(f[s & 1]);
       }
       free = slot;
       slot = next;

@@ -61,21 +61,27 @@ template <int F, int Chunks, bool Wide> struct RowStream {
     });
   }
 
-  // The products of chunk K with the vector; x[j] is the lane's place in plane j.
-  template <int K> METHOD void multiply(float *s, const u32 *x) const {
+  // Four elements of plane J that meet chunk K; x is the lane's place in plane 0.
+  template <int K, int J> METHOD U4 elements(u32 x) const {
+    if constexpr (Wide) return loadShared4<K * 512>(x + J * stride(segments));
+    else return loadShared4<K * 512 + J * segment * 16>(x);
+  }
+
+  // The products of chunk K with the vector.
+  template <int K> METHOD void multiply(float *s, u32 x) const {
     U4 w = codes[K];
     if constexpr (F == formatQ8) {
       u32 words[4] = {w.x, w.y, w.z, w.w};
       float part[4];
       repeat<4>([&](auto j) __attribute__((always_inline)) {
         u32 c = words[j.value] ^ 0x80808080u;
-        U4 v = loadShared4<K * 512>(x[j.value]);
+        U4 v = elements<K, j.value>(x);
         part[j.value] = codeOf<0>(c) * asFloat(v.x) + codeOf<1>(c) * asFloat(v.y) + codeOf<2>(c) * asFloat(v.z) + codeOf<3>(c) * asFloat(v.w);
       });
       s[K & 3] += ((part[0] + part[1]) + (part[2] + part[3])) * lowF16(scales[K]);
       return;
     }
-    U4 a = loadShared4<K * 512>(x[0]), b = loadShared4<K * 512>(x[1]);
+    U4 a = elements<K, 0>(x), b = elements<K, 1>(x);
     constexpr bool half = F == formatF16;
     s[0] += (half ? lowF16(w.x) : lowBF16(w.x)) * asFloat(a.x);
     s[1] += (half ? highF16(w.x) : highBF16(w.x)) * asFloat(a.y);
@@ -100,8 +106,7 @@ template <int F, int Chunks, bool Wide> struct RowStream {
         int nextRow = same ? row : row + rowWarps, next = same ? g + 1 : 0;
         const u8 *p = codesOf(nextRow, next), *sp = scalesOf(nextRow, next);
         int left = leftOf(next, nextRow < last);
-        u32 x[planes];
-        UNROLL for (int j = 0; j < planes; j++) x[j] = vector + j * stride(segments) + g * (segment * 16) + laneId * 16;
+        u32 x = vector + g * (segment * 16) + laneId * 16;
         repeat<Chunks>([&](auto k) __attribute__((always_inline)) {
           multiply<k.value>(s, x);
           load<k.value>(p, sp, left);

