@@ -204,6 +204,9 @@ func (e *Engine) Close() error {
 	return e.stopped
 }
 
+// Done is closed when the loop has ended, because of Close or of what Close will return. No request is served any more.
+func (e *Engine) Done() <-chan struct{} { return e.done }
+
 // Stats returns a snapshot. It is cheap and may be called from any goroutine.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()

@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"hearth/internal/model"
 )
 
-// run is the loop. It ends when the engine is closed, or when the books do not add up.
+// run is the loop. It ends when the engine is closed, when the model's device is lost, or when the books do not add up.
 func (e *Engine) run() {
 	defer close(e.done)
 	for {
@@ -23,7 +26,7 @@ func (e *Engine) run() {
 			continue
 		}
 		if err := e.step(); err != nil {
-			e.log.Error("the scheduler is stuck", "error", err)
+			e.log.Error("no request can go on", "error", err)
 			e.endAll(err)
 			return
 		}
@@ -73,8 +76,8 @@ func (e *Engine) checkBooks() error {
 	return nil
 }
 
-// step plans a batch, runs it and publishes what came out. An error means that no job could go on, which cannot be
-// while the books are right; a failure of the model is published.
+// step plans a batch, runs it and publishes what came out. A failure of the model is published. An error means that no
+// job can go on: the model's device is lost, or the books are wrong.
 func (e *Engine) step() error {
 	s := &e.sched
 	e.checked = false
@@ -106,6 +109,9 @@ func (e *Engine) step() error {
 		}
 	}
 	e.farewell()
+	if errors.Is(err, model.ErrLost) {
+		return fmt.Errorf("the engine has stopped: %w", err)
+	}
 	return nil
 }
 

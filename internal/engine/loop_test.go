@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"hearth/internal/model"
 )
 
 func smallShape() Shape {
@@ -294,6 +296,43 @@ func TestInconsistentBooksStopTheEngine(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "page 7 is lost") {
 		t.Errorf("log: %s", log.String())
+	}
+}
+
+// A step that fails ends its requests and no others; one that loses the device ends them all, and the engine.
+func TestFailedSteps(t *testing.T) {
+	s := smallShape()
+	s.MaxSeqs = 1
+	m := newFake(s)
+	e, err := New(m, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cause := errors.New("cuMemAlloc: out of memory")
+	hold := make(chan struct{})
+	m.onStep = func(*Batch) { <-hold }
+	m.fail = cause
+	first, second := submit(t, e, t.Context(), request(5, 1)), submit(t, e, t.Context(), request(5, 1))
+	close(hold)
+	if _, _, last := drain(first); last.Reason != ReasonError || !errors.Is(last.Err, cause) {
+		t.Errorf("the request of the failed step: %+v", last)
+	}
+	if _, _, last := drain(second); last.Reason != ReasonLength {
+		t.Errorf("the next one: %+v", last)
+	}
+	m.onStep = func(*Batch) { m.fail = fmt.Errorf("cuLaunchKernel: %w", model.ErrLost) }
+	running, waiting := submit(t, e, t.Context(), request(5, 9)), submit(t, e, t.Context(), request(5, 9))
+	for name, h := range map[string]*Handle{"running": running, "waiting": waiting} {
+		if _, _, last := drain(h); last.Reason != ReasonError || !errors.Is(last.Err, model.ErrLost) {
+			t.Errorf("%s when the device is lost: %+v", name, last)
+		}
+	}
+	<-e.Done()
+	if _, err := e.Submit(t.Context(), request(5, 1)); !errors.Is(err, model.ErrLost) {
+		t.Errorf("submit afterwards: %v", err)
+	}
+	if err := e.Close(); !errors.Is(err, model.ErrLost) {
+		t.Errorf("close: %v", err)
 	}
 }
 

@@ -13,6 +13,9 @@ type (
 	TokenLogProb = device.TokenLogProb
 )
 
+// ErrLost is wrapped by the error of a step after which no other can succeed: the device is gone.
+var ErrLost = device.ErrLost
+
 // Shape is what the engine must know of a loaded model: sizes, never weights.
 type Shape struct {
 	Vocab       int

@@ -102,7 +102,7 @@ func newRigOf(t testing.TB, m *fakeModel, eo engine.Options, change ...func(*Opt
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
+		if err := e.Close(); err != nil && !errors.Is(err, model.ErrLost) {
 			t.Error(err)
 		}
 	})

@@ -13,7 +13,8 @@ import (
 var errDraining = errors.New("the server is shutting down")
 
 // Serve answers on l until ctx ends. Then it takes no new connections, lets open requests finish for as long as
-// Options.Drain says, ends the rest with an error and returns nil.
+// Options.Drain says, ends the rest with an error and returns nil. When the engine stops by itself no request can be
+// answered any more: Serve ends in the same way and returns what stopped it.
 //
 // There is no limit on the whole of a request, because an answer may take minutes: reading the request and each write
 // have their own.
@@ -35,6 +36,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
+	case <-s.o.Engine.Done():
 	}
 	s.draining.Store(true)
 	s.log.Info("draining", "limit", s.o.Drain)
@@ -46,6 +48,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 	}
 	<-failed
+	select {
+	case <-s.o.Engine.Done():
+		if stopped := s.o.Engine.Close(); stopped != nil {
+			return stopped
+		}
+	default:
+	}
 	return err
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"hearth/internal/engine"
+	"hearth/internal/model"
 )
 
 // TestServe: Serve lets an open request finish, refuses new ones and returns.
@@ -76,6 +78,22 @@ func TestServeDrainLimit(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestServeLostDevice: when the model's device is gone, the request gets an error and Serve returns it, so that the program
+// ends.
+func TestServeLostDevice(t *testing.T) {
+	m := &fakeModel{answer: func([]int32, uint64) []int32 { return nil }}
+	m.step = func() error { return fmt.Errorf("cuLaunchKernel: %w", model.ErrLost) }
+	r := newRigOf(t, m, engine.Options{})
+	url, stop, done := r.serve()
+	defer stop()
+	if code := status(url+"/v1/completions", `{"prompt":[1],"max_tokens":1}`); code != http.StatusInternalServerError {
+		t.Errorf("the open request got %d", code)
+	}
+	if err := <-done; !errors.Is(err, model.ErrLost) {
+		t.Errorf("Serve returned %v", err)
 	}
 }
 
