@@ -21,13 +21,20 @@ type gemmTile struct {
 	threads       int
 }
 
-// gemmTiles lists the variants of a format, small to large. kernels/dense_gemm_*.cu define them.
-func gemmTiles(f denseFormat) []gemmTile {
-	few := []gemmTile{{"gemm16", 16, 32, 64, 6, 64}, {"gemm32", 32, 32, 64, 6, 64}, {"gemm64", 64, 64, 64, 3, 128}}
-	if f == denseQ8 {
-		return append(few, gemmTile{"gemm128", 128, 64, 64, 3, 256}, gemmTile{"gemmLarge", 128, 128, 64, 3, 256})
-	}
-	return append(few, gemmTile{"gemm128", 128, 48, 32, 4, 128}, gemmTile{"gemmLarge", 128, 128, 32, 3, 128})
+// gemmTiles are the variants of each format, small to large, as kernels/dense_gemm_*.cu define them.
+var gemmTiles = [denseFormats][]gemmTile{
+	denseBF16: {
+		{"gemm16", 16, 32, 64, 6, 64}, {"gemm32", 32, 32, 64, 6, 64}, {"gemm64", 64, 64, 64, 3, 128},
+		{"gemm128", 128, 48, 32, 4, 128}, {"gemmLarge", 128, 128, 32, 3, 128},
+	},
+	denseF16: {
+		{"gemm16", 16, 32, 64, 6, 64}, {"gemm32", 32, 32, 64, 6, 64}, {"gemm64", 64, 64, 64, 3, 128},
+		{"gemm128", 128, 48, 32, 4, 128}, {"gemmLarge", 128, 128, 32, 3, 128},
+	},
+	denseQ8: {
+		{"gemm16", 16, 32, 64, 6, 64}, {"gemm32", 32, 32, 64, 6, 64}, {"gemm64", 64, 64, 64, 3, 128},
+		{"gemm128", 128, 64, 64, 3, 256}, {"gemmLarge", 128, 128, 64, 3, 256},
+	},
 }
 
 // stageBytes is what a stage takes of shared memory: tokens, weights, two scales for 64 columns.
@@ -46,7 +53,7 @@ func (d *denseOps) prepareGemm(f denseFormat) error {
 		return nil
 	}
 	var ks []*kernel
-	for _, t := range gemmTiles(f) {
+	for _, t := range gemmTiles[f] {
 		k, err := d.c.kernel(kernelSpec{module: "dense_gemm_" + f.kernelSuffix(), name: t.name, shared: t.shared(f), params: unsafe.Sizeof(gemmParams{})})
 		if err != nil {
 			return err
@@ -87,11 +94,11 @@ func newGemmCard(i *deviceInfo) gemmCard {
 // gemmLatency is how many clocks a byte takes from memory, about; a block needs it once to start and once to end.
 const gemmLatency = 800
 
-// plan picks the smallest variant that holds T tokens, or a wider one where there is work enough, and the splits that should
-// take the least time.
+// plan picks the variant and the splits that should take the least time, among the smallest variants that hold T tokens, so
+// that weights are read once; where rows are ample, also the next, which reads the activations less often.
 func (g *gemmCard) plan(f denseFormat, T, rows, cols, limit int) gemmPlan {
 	best, least := gemmPlan{}, math.Inf(1)
-	for i, t := range gemmTiles(f) {
+	for i, t := range gemmTiles[f] {
 		ample := T > 16 && t.m <= 64 && rows >= 4*t.n*g.sms
 		if t.m < min(T, 128) || t.m >= 2*max(T, 16) && !ample && t.m > 16 {
 			continue
@@ -137,7 +144,7 @@ func (d *denseOps) gemm(q *queue, a devptr, T int, w *denseWeight, planes devptr
 }
 
 func (d *denseOps) runGemm(q *queue, plan gemmPlan, a devptr, T int, w *denseWeight, out devptr) {
-	t := gemmTiles(w.format)[plan.tile]
+	t := gemmTiles[w.format][plan.tile]
 	p := gemmParams{
 		a: a, data: w.data, scales: w.scales, out: out,
 		tokens: int32(T), rows: int32(w.rows), cols: int32(w.cols), steps: int32(plan.steps),

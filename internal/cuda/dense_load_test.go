@@ -197,7 +197,7 @@ func TestDensePlan(t *testing.T) {
 		f := denseFormat(rapid.IntRange(0, denseFormats-1).Draw(t, "format"))
 		T, rows, cols := rapid.IntRange(1, 5000).Draw(t, "tokens"), rapid.IntRange(1, 300000).Draw(t, "rows"), 64*rapid.IntRange(1, 256).Draw(t, "steps")
 		p := g.plan(f, T, rows, cols, splitLimit(T))
-		tile := gemmTiles(f)[p.tile]
+		tile := gemmTiles[f][p.tile]
 		switch {
 		case p.split < 1 || p.split > maxSplit || p.split*T > max(T, min(maxSplit*T, 1024)):
 			t.Errorf("%d splits of %d tokens", p.split, T)

@@ -120,9 +120,9 @@ func (d *denseOps) normRow(q *queue, norm devptr, w *denseWeight, x, planes devp
 }
 
 // outRow: xOut = x + planes + Wo a + bo, float32 [Hidden]. It also adds what gateUpRow chooses experts by to acc
-// (uint64 [Experts+1], zero before), in two's complement fixed point: in acc[e] 2^24 times the sum over the residual's values of
-// value * mlpNorm * router weight, which is the logit before the norm's factor and the bias; in the last 2^16 times the
-// sum of squares.
+// (int64 [Experts+1], zero before), in fixed point, so that the order of the blocks does not matter: acc[e] takes 2^24
+// times the router's logit before the norm's factor and the bias, the sum of xOut * mlpNorm * router weight; the last
+// takes 2^16 times the sum of squares of xOut.
 func (d *denseOps) outRow(q *queue, l *layerWeights, a, x, planes devptr, nplanes int, xOut, acc devptr) {
 	w, experts := &l.o, d.shape.Experts
 	k := d.rows[rowKey{w.format, w.cols}]
@@ -136,6 +136,6 @@ func (d *denseOps) outRow(q *queue, l *layerWeights, a, x, planes devptr, nplane
 		rows: int32(w.rows), cols: int32(w.cols), nplanes: int32(nplanes), experts: int32(experts),
 		share: int32(share), extra: int32(extra), expertBits: expertBits,
 	}
-	slab := (share + 1) * experts * 4
+	slab := (share + 1) * experts * 4 // share+1 rows, or share where that is the most
 	launch(q, k.out, dim{blocks, 1, 1}, dim{rowThreads, 1, 1}, k.vector+outScratch+min(slab, routerSlab), &p)
 }

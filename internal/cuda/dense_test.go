@@ -12,6 +12,7 @@ import (
 	"hearth/internal/device"
 	"hearth/internal/dtype"
 	"hearth/internal/testgpu"
+	"hearth/internal/testmodel"
 )
 
 // denseTest is a session's worth of dense operations with random data.
@@ -199,14 +200,21 @@ func normed(r []float64, g []float32) []float64 {
 	return t
 }
 
-var denseFormatsOnDisk = []dtype.Format{dtype.BF16, dtype.F16, dtype.Q8_0}
+// denseFormatsOnDisk lists what kernels exist for; under the race detector, where the interpreter takes twenty times as
+// long, only one of them.
+func denseFormatsOnDisk() []dtype.Format {
+	if testmodel.Race {
+		return []dtype.Format{dtype.Q8_0}
+	}
+	return []dtype.Format{dtype.BF16, dtype.F16, dtype.Q8_0}
+}
 
 // TestDenseNormRow covers every row kernel: the widths need 1 to 17 chunks a lane of BF16.
 func TestDenseNormRow(t *testing.T) {
 	eachContext(t, func(t *testing.T, c *context) {
 		for i, cols := range []int{64, 192, 320, 576, 960, 1344, 1856, 2880, 3136, 4096, 4160} {
 			d := newDenseTest(t, c, shape{Spec: device.Spec{Hidden: cols, Heads: 1}, sms: []int{3, 1, 50}[i%3]})
-			for _, f := range denseFormatsOnDisk {
+			for _, f := range denseFormatsOnDisk() {
 				rows, nplanes := 29+i, i%2*2
 				if i%2 == 0 {
 					d.normRowCase(fmt.Sprintf("%v %dx%d", f, rows, cols), f, rows, nplanes, d.normal(rows, 1))
@@ -223,7 +231,7 @@ func TestDenseRowLimits(t *testing.T) {
 	eachContext(t, func(t *testing.T, c *context) {
 		d := newDenseTest(t, c, shape{Spec: device.Spec{Hidden: maxDenseCols, Heads: 1}, sms: 1})
 		narrow := newDenseTest(t, c, shape{Spec: device.Spec{Hidden: 64, Heads: maxDenseCols / headDim, Experts: 256}, sms: 1})
-		for _, f := range denseFormatsOnDisk {
+		for _, f := range denseFormatsOnDisk() {
 			d.normRowCase(fmt.Sprintf("%v wide", f), f, 3, 2, nil)
 			narrow.normRowCase(fmt.Sprintf("%v long", f), f, 530, 0, narrow.normal(530, 1))
 			narrow.outRowCase(fmt.Sprintf("%v output", f), f, 2)
@@ -267,7 +275,7 @@ func TestDenseOutRow(t *testing.T) {
 			{2, 320, 200, 1}, {29, 128, 32, 5}, {45, 64, 1, 3}, {64, 192, 32, 20}, {65, 64, 3, 8},
 		} {
 			d := newDenseTest(t, c, shape{Spec: device.Spec{Hidden: k.hidden, Heads: k.heads, Experts: k.experts}, sms: k.sms})
-			for _, f := range denseFormatsOnDisk {
+			for _, f := range denseFormatsOnDisk() {
 				d.outRowCase(fmt.Sprintf("%v %+v", f, k), f, i%2*2)
 			}
 		}
@@ -352,7 +360,7 @@ func TestDenseEmbed(t *testing.T) {
 	eachContext(t, func(t *testing.T, c *context) {
 		for _, cols := range []int{64, 192, 2880} {
 			d := newDenseTest(t, c, shape{Spec: device.Spec{Hidden: cols, Heads: 1}, sms: 82})
-			for _, f := range denseFormatsOnDisk {
+			for _, f := range denseFormatsOnDisk() {
 				w, values := d.weight(f, 11, cols, nil)
 				ids := []int32{10, 0, 3, 3, 7}
 				x := d.room(4 * len(ids) * cols)
@@ -383,7 +391,7 @@ func (t *denseTest) bf16s(n int) ([]float32, []byte) {
 func TestDenseGemm(t *testing.T) {
 	eachContext(t, func(t *testing.T, c *context) {
 		d := newDenseTest(t, c, shape{Spec: device.Spec{Hidden: 64, Heads: 1}, sms: 82})
-		for _, f := range denseFormatsOnDisk {
+		for _, f := range denseFormatsOnDisk() {
 			for _, k := range []struct{ tile, T, rows, cols, steps int }{
 				{0, 2, 33, 64, 1}, {0, 16, 64, 576, 3}, {0, 17, 45, 640, 10}, {1, 18, 31, 192, 1}, {1, 40, 100, 448, 4},
 				{2, 33, 65, 320, 2}, {2, 64, 64, 192, 3}, {2, 70, 130, 64, 1}, {3, 65, 97, 128, 1}, {3, 130, 40, 320, 3},
@@ -422,7 +430,7 @@ func TestDenseGemmPlanned(t *testing.T) {
 	eachContext(t, func(t *testing.T, c *context) {
 		d := newDenseTest(t, c, shape{Spec: device.Spec{Hidden: 192, Heads: 1}, sms: 82})
 		for _, T := range []int{2, 7, 16, 31, 40, 130} {
-			for _, f := range denseFormatsOnDisk {
+			for _, f := range denseFormatsOnDisk() {
 				d.gemmCase(fmt.Sprintf("%v T=%d", f, T), f, T, 192, 320, gemmPlan{})
 			}
 		}
@@ -434,7 +442,7 @@ func TestDenseShuffled(t *testing.T) {
 	for seed := range uint64(2) {
 		_, c := simContext(t, testgpu.Config{Shuffle: seed + 1})
 		d := newDenseTest(t, c, shape{Spec: device.Spec{Hidden: 192, Heads: 5, Experts: 32}, sms: 6})
-		for _, f := range denseFormatsOnDisk {
+		for _, f := range denseFormatsOnDisk() {
 			d.normRowCase(fmt.Sprintf("%v norm", f), f, 61, 2, nil)
 			d.outRowCase(fmt.Sprintf("%v out", f), f, 2)
 			d.gemmCase(fmt.Sprintf("%v gemm", f), f, 20, 70, 320, gemmPlan{1, 2, 3})
@@ -449,7 +457,7 @@ func TestDenseHeadRows(t *testing.T) {
 		d := newDenseTest(t, c, shape{Spec: device.Spec{Hidden: hidden, Heads: 1}, sms: 82})
 		x, g := d.normal(5*hidden, 2), d.normal(hidden, 1)
 		px, pg := d.floats(x), d.floats(g)
-		for _, f := range denseFormatsOnDisk {
+		for _, f := range denseFormatsOnDisk() {
 			w, values := d.weight(f, vocab, hidden, nil)
 			for _, rows := range [][]int32{{4}, {0, 2, 3}} {
 				R := len(rows)

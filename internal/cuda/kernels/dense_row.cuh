@@ -26,9 +26,10 @@ template <int F, int Chunks, bool Wide> struct RowStream {
   static constexpr int perChunk = F == formatQ8 ? 16 : 8; // weights
   static constexpr int planes = perChunk / 4;
   static constexpr int segment = Chunks * 32; // chunks
-  static constexpr int quads = segment * planes;                  // groups of 4 elements of a segment's vector
-  static constexpr int turn = (quads + rowThreads - 1) / rowThreads; // of them, a thread
-  static constexpr int held = turn > 3 && (Wide || F == formatQ8) ? 3 : turn; // at a time, in registers, without spills
+  // The prologue's share of a thread: groups of 4 elements, and how many at a time, so that no register spills.
+  static constexpr int quads = segment * planes;
+  static constexpr int turn = (quads + rowThreads - 1) / rowThreads;
+  static constexpr int held = turn > 3 && (Wide || F == formatQ8) ? 3 : turn;
   static constexpr bool oneTurn = !Wide && held == turn;
 
   U4 codes[Chunks];
@@ -37,11 +38,11 @@ template <int F, int Chunks, bool Wide> struct RowStream {
   int pitch;                  // bytes of a row's codes
   int chunks, segments;       // of a row
 
-  // Segment s of a row, where there is one.
   template <int K> METHOD void load(const u8 *p, const u8 *sp, int left) {
     loadChunk<K>(codes[K], p, left);
     if constexpr (F == formatQ8) loadScale<K>(scales[K], sp, left);
   }
+  // Segment s of a row: what loadChunk wants to know of it, and where it is.
   METHOD int leftOf(int s, bool ok) const { return ok ? chunks - s * segment - laneId : 0; }
   METHOD const u8 *codesOf(int row, int s) const { return data + (i64)row * pitch + s * (segment * 16); }
   METHOD const u8 *scalesOf(int row, int s) const { return scaleData + (i64)row * (pitch >> 4) + s * segment; }
