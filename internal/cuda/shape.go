@@ -22,6 +22,9 @@ const headDim = 64
 // newShape checks that the kernels are made for these sizes. The error names the first value that they are not made for.
 func newShape(sp device.Spec, l device.Limits, sms int) (*shape, error) {
 	s := &shape{Spec: sp, Limits: l, sms: sms, maxBlocks: max(l.FullPages, l.WindowPages)}
+	if l.MaxBlocks > 0 {
+		s.maxBlocks = min(s.maxBlocks, l.MaxBlocks)
+	}
 	for _, p := range []struct {
 		name  string
 		value int

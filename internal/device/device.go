@@ -67,6 +67,7 @@ type Limits struct {
 	PageSize    int // positions in a page
 	FullPages   int // pages shared by the full-attention layers
 	WindowPages int // pages shared by the sliding-window layers
+	MaxBlocks   int // pages of one sequence, of each kind; 0: as many as there are
 }
 
 // Linear is a dense projection: y = Weight x + Bias. Bias is [Weight.Rows], or nil.
@@ -137,6 +138,9 @@ type Session interface {
 	Memory() Memory
 	Close() error
 }
+
+// Noter is a session that made decisions worth telling while the model was loaded: what is lossy above all.
+type Noter interface{ Notes() []string }
 
 // Memory is a session's use of its device, in bytes.
 type Memory struct {
