@@ -171,6 +171,9 @@ func (b *builder) bnbExperts(s *dtype.Stack) choice {
 		}
 		return b.copyBNB(p, own)
 	}
+	if p.Quant != nil && p.Transposed {
+		b.note("the experts' 4-bit blocks run along the output axis, where the new ones run along the input axis: they are quantised anew")
+	}
 	c := bnbCodec{format: dtype.NF4, block: bnbBlock, round: dtype.BF16}
 	if o.Experts == NF4DQ || o.Experts == Auto && o.To == UnslothBNB {
 		c.nested = nestedBlock

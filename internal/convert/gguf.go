@@ -18,7 +18,7 @@ import (
 // gguf spells the names of llama.cpp's converter: gate and up apart, small tensors in float32.
 func (b *builder) gguf() *dialect {
 	return &dialect{
-		head: "output.weight", embedding: "token_embd.weight", norm: "output_norm.weight", layer: "blk.%d.",
+		embedding: "token_embd.weight", head: "output.weight", norm: "output_norm.weight", layer: "blk.%d.",
 		attnNorm: "attn_norm.weight", sinks: "attn_sinks.weight", mlpNorm: "post_attention_norm.weight",
 		q: "attn_q", k: "attn_k", v: "attn_v", o: "attn_output", router: "ffn_gate_inp",
 		experts: func(prefix string, n int) {

@@ -10,7 +10,7 @@ import (
 // hf spells the names of Transformers: hf-mxfp4, hf-bf16, unsloth-bnb, fused-nf4.
 func (b *builder) hf() *dialect {
 	d := &dialect{
-		head: "lm_head.weight", embedding: "model.embed_tokens.weight", norm: "model.norm.weight", layer: "model.layers.%d.",
+		embedding: "model.embed_tokens.weight", head: "lm_head.weight", norm: "model.norm.weight", layer: "model.layers.%d.",
 		attnNorm: "input_layernorm.weight", sinks: "self_attn.sinks", mlpNorm: "post_attention_layernorm.weight",
 		q: "self_attn.q_proj", k: "self_attn.k_proj", v: "self_attn.v_proj", o: "self_attn.o_proj", router: "mlp.router",
 		experts: func(prefix string, n int) {

@@ -10,7 +10,7 @@ import (
 
 // dialect is how a layout spells the tensors of a model: whole names, or stems to which ".weight" and ".bias" are added.
 type dialect struct {
-	head, embedding, norm string
+	embedding, head, norm string
 	layer                 string // begins the names of a layer, with its number
 	attnNorm, sinks       string
 	q, k, v               string // stems
@@ -36,8 +36,8 @@ func (b *builder) model(c *checkpoint.Checkpoint) error {
 	if err != nil {
 		return err
 	}
-	b.matrix(d.head, weight{which: head})
 	b.matrix(d.embedding, weight{which: embedding})
+	b.matrix(d.head, weight{which: head})
 	b.vector(d.norm, -1, func(s *parts) ([]float32, error) { return s.src.FinalNorm() }, b.cfg.Hidden)
 	for n := range b.cfg.Layers {
 		b.layer(d, n)

@@ -11,7 +11,7 @@ import (
 func (b *builder) openAI() *dialect {
 	b.plan.opt.ShardBytes = 1 << 62 // gpt-oss-20b's is one file
 	return &dialect{
-		head: "unembedding.weight", embedding: "embedding.weight", norm: "norm.scale", layer: "block.%d.",
+		embedding: "embedding.weight", head: "unembedding.weight", norm: "norm.scale", layer: "block.%d.",
 		attnNorm: "attn.norm.scale", sinks: "attn.sinks", mlpNorm: "mlp.norm.scale", qkv: "attn.qkv", o: "attn.out", router: "mlp.gate",
 		experts: func(prefix string, n int) {
 			b.openAIExperts(prefix+"mlp.mlp1", weight{gateUp, n})

@@ -62,7 +62,7 @@ func (p *Plan) Measure(ctx context.Context, o RunOptions) ([]Part, error) {
 			total += p.pieces[i].bytes
 		}
 	}
-	r := &run{plan: p, src: p.src, progress: o.meter(StageMeasure, total)}
+	r := &run{plan: p, src: p.src, progress: o.meter(StageMeasure, 0, total)}
 	if err := r.each(ctx, o.workers(p), todo, func(w *worker, i int) error {
 		res, err := w.do(&p.pieces[i])
 		r.finished(i, &res)
@@ -238,10 +238,12 @@ func (r *run) roomFor(dir string) error {
 		}
 	}
 	if lack > free {
-		return fmt.Errorf("the disk of %s has %d bytes free, %d too few: the files take %d", dir, free, lack-free, r.plan.Bytes())
+		return fmt.Errorf("the disk of %s has %s free, %s too few: the files take %s", dir, gigabytes(free), gigabytes(lack-free), gigabytes(r.plan.Bytes()))
 	}
 	return nil
 }
+
+func gigabytes(n int64) string { return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30)) }
 
 func (r *run) close() {
 	for _, f := range r.files {
@@ -269,8 +271,7 @@ func (r *run) write(ctx context.Context, o RunOptions, entries []entry) (*Report
 			report.Written += n
 		}
 	}
-	r.progress = o.meter(StageWrite, total)
-	r.progress.add(report.Resumed)
+	r.progress = o.meter(StageWrite, report.Resumed, total)
 	return report, r.each(ctx, o.workers(r.plan), todo, func(w *worker, i int) error {
 		res, err := w.do(&r.plan.pieces[i])
 		if err != nil {
@@ -298,7 +299,7 @@ func (r *run) resume(ctx context.Context, o RunOptions, entries []entry) ([]bool
 	if len(todo) == 0 {
 		return done, nil
 	}
-	r.progress = o.meter(StageCheck, total)
+	r.progress = o.meter(StageCheck, 0, total)
 	var mu sync.Mutex
 	err := r.each(ctx, o.workers(r.plan), todo, func(w *worker, i int) error {
 		e := byPiece[i]
@@ -348,7 +349,7 @@ func (r *run) verify(ctx context.Context, o RunOptions, dir string) (int, error)
 		todo[i] = i
 		total += p.pieces[i].bytes
 	}
-	back := &run{plan: p, src: newParts(c), progress: o.meter(StageVerify, total)}
+	back := &run{plan: p, src: newParts(c), progress: o.meter(StageVerify, 0, total)}
 	defer back.close()
 	return len(todo), back.each(ctx, o.workers(p), todo, func(w *worker, i int) error {
 		sum, err := w.fingerprint(&p.pieces[i])
@@ -446,8 +447,9 @@ type meter struct {
 	done, total int64
 }
 
-func (o *RunOptions) meter(s Stage, total int64) *meter {
-	m := &meter{f: o.Progress, stage: s, total: total}
+// meter begins a stage, of which some may be done already.
+func (o *RunOptions) meter(s Stage, done, total int64) *meter {
+	m := &meter{f: o.Progress, stage: s, done: done, total: total}
 	m.add(0)
 	return m
 }

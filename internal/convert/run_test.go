@@ -58,9 +58,17 @@ func TestResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := plan()
-	r, err := p.Run(context.Background(), RunOptions{})
+	begun := int64(-1)
+	r, err := p.Run(context.Background(), RunOptions{Progress: func(s Stage, done, total int64) {
+		if s == StageWrite && begun < 0 {
+			begun = done
+		}
+	}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if begun != r.Resumed {
+		t.Errorf("writing begins at %d bytes, want %d: the rate would count what an earlier run wrote", begun, r.Resumed)
 	}
 	if r.Resumed == 0 || r.Written == 0 || r.Resumed > r.Written*3 {
 		t.Errorf("resumed %d bytes, wrote %d", r.Resumed, r.Written)

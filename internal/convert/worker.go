@@ -134,9 +134,9 @@ func (w *worker) do(p *piece) (r result, err error) {
 	return r, nil
 }
 
-func (w *worker) doItem(p *piece, r *result) error {
-	it := p.item
-	s, err := w.src.stack(it.weight)
+// read calls f with the rows of a piece.
+func (w *worker) read(p *piece, f func(v *view) error) error {
+	s, err := w.src.stack(p.item.weight)
 	if err != nil {
 		return err
 	}
@@ -146,17 +146,23 @@ func (w *worker) doItem(p *piece, r *result) error {
 	if err != nil {
 		return err
 	}
-	out, err := it.codec.write(w, it, &v, p.expert, p.first)
-	if err != nil {
-		return err
-	}
-	if out.even == nil {
-		return it.codec.fingerprint(w, &v)
-	}
-	if !it.exact {
-		w.compare(&r.error, &v, &out)
-	}
-	return it.codec.fingerprint(w, &out)
+	return f(&v)
+}
+
+func (w *worker) doItem(p *piece, r *result) error {
+	it := p.item
+	return w.read(p, func(v *view) error {
+		out, err := it.codec.write(w, it, v, p.expert, p.first)
+		switch {
+		case err != nil:
+			return err
+		case out.even == nil:
+			return it.codec.fingerprint(w, v)
+		case !it.exact:
+			w.compare(&r.error, v, &out)
+		}
+		return it.codec.fingerprint(w, &out)
+	})
 }
 
 // compare measures written rows against those of the source.
@@ -210,7 +216,7 @@ func (w *worker) fingerprint(p *piece) (uint32, error) {
 	w.checked, w.summed = 0, nil
 	err := checkpoint.Guard(func() error {
 		if p.item != nil {
-			return w.readItem(p)
+			return w.read(p, func(v *view) error { return p.item.codec.fingerprint(w, v) })
 		}
 		for _, t := range p.fixed {
 			w.sum(t.fixed) // tables and quant states: Open has read and checked them
@@ -225,18 +231,4 @@ func (w *worker) fingerprint(p *piece) (uint32, error) {
 		return nil
 	})
 	return w.checked, err
-}
-
-func (w *worker) readItem(p *piece) error {
-	s, err := w.src.stack(p.item.weight)
-	if err != nil {
-		return err
-	}
-	mapped := p.view(s)
-	defer w.src.behind(p, &mapped)
-	v, err := w.src.fetch(&w.fetched, mapped)
-	if err != nil {
-		return err
-	}
-	return p.item.codec.fingerprint(w, &v)
 }
