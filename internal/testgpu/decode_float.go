@@ -190,7 +190,7 @@ func (d *decoder) floatOperands(f floatOp, bits int) ([4]int32, error) {
 		return slots, d.errorf("the result of %s is thrown away", d.stmt.op)
 	}
 	for i := 1; i <= f.args; i++ {
-		if slots[i], err = d.src(d.stmt.args[i], bits); err != nil {
+		if slots[i], err = d.value(d.stmt.args[i], f.typ); err != nil {
 			return slots, err
 		}
 	}
@@ -275,7 +275,7 @@ func (d *decoder) half(f floatOp) error {
 		ok = f.round == "" && !f.sat && !f.nan && !f.relu && !f.flush
 	case "ex2", "tanh":
 		in.sub = map[string]uint8{"ex2": halfEx2, "tanh": halfTanh}[f.root]
-		ok = f.round == "approx" && !f.nan && !f.sat && !f.relu && !brain
+		ok = f.round == "approx" && !f.nan && !f.sat && !f.relu && !f.flush && !brain
 	}
 	if !ok {
 		return d.unknown()

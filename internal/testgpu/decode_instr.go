@@ -113,7 +113,7 @@ func (d *decoder) mov(o opcode) error {
 	if bits == 64 {
 		in.fn, in.out = execMov64, out64
 	}
-	if in.a, err = d.src(from, bits); err != nil {
+	if in.a, err = d.value(from, t); err != nil {
 		return err
 	}
 	d.emit(in)
@@ -323,7 +323,7 @@ func (d *decoder) setpResult(in inst, to arg) (err error) {
 func (d *decoder) compared(in *inst, t scalar, flush bool, cmp string) error {
 	var slots [2]int32
 	for i := range 2 {
-		slot, err := d.src(d.stmt.args[1+i], width(t))
+		slot, err := d.value(d.stmt.args[1+i], t)
 		if err != nil {
 			return err
 		}

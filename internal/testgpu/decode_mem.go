@@ -83,8 +83,10 @@ func (d *decoder) vector(in *inst, value arg, t scalar, load bool) error {
 		} else if load {
 			err = d.errorf("the destination must be a register")
 		} else {
-			bits = max(width(t), 16)
-			slot, err = d.src(e, bits)
+			if bits = width(t); bits == 8 {
+				t, bits = b16, 16
+			}
+			slot, err = d.value(e, t)
 		}
 		if err != nil {
 			return err
@@ -120,6 +122,7 @@ func (d *decoder) atom(o opcode) error {
 		return d.unknown()
 	}
 	in.sub = uint8(where)
+	o.take("cta", "gpu", "sys") // ptxas takes the scope here as well
 	op := o.take("add", "min", "max", "and", "or", "xor", "exch", "cas", "inc", "dec")
 	noftz := o.take("noftz") != ""
 	t := o.scalar()
@@ -147,7 +150,7 @@ func (d *decoder) atom(o opcode) error {
 		return err
 	}
 	var err error
-	if in.b, err = d.src(args[1], width(t)); err != nil {
+	if in.b, err = d.value(args[1], t); err != nil {
 		return err
 	}
 	in.c = in.b
@@ -172,7 +175,7 @@ func validAtom(op string, t scalar, red, noftz bool) bool {
 	case "and", "or", "xor":
 		return t == b32 || t == b64
 	case "exch", "cas":
-		return (t == b32 || t == b64 || t == u32 || t == s32 || t == u64) && !red
+		return (t == b32 || t == b64) && !red
 	case "inc", "dec":
 		return t == u32
 	}

@@ -56,6 +56,14 @@ func (d *decoder) src(a arg, bits int) (int32, error) {
 	return 0, d.errorf("operand of the wrong kind")
 }
 
+// value is src for an operand of a type: a float wants no integer literal, and 16-bit floats take no literal at all.
+func (d *decoder) value(a arg, t scalar) (int32, error) {
+	if t.float() && (a.kind == argInt || a.kind == argFloat && t != f32 && t != f64) {
+		return 0, d.errorf("a literal that is no %s", t)
+	}
+	return d.src(a, width(t))
+}
+
 // integer returns a constant, checked to fit as signed or unsigned.
 func (d *decoder) integer(v int64, bits int) (int32, error) {
 	switch bits {

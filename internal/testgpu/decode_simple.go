@@ -3,7 +3,7 @@ package testgpu
 import "strings"
 
 // simpleOp is an instruction that is one handler over registers. sig lists the operands, the destination first:
-// r 32 bits, h 16, d 64, p predicate. 16-bit operands are extended by sign first if sext.
+// r 32 bits, h 16, d 64, p predicate, f and g sources of type f32 and f64. 16-bit operands are extended by sign first if sext.
 type simpleOp struct {
 	fn   handler
 	sig  string
@@ -158,8 +158,10 @@ func addBits(add func(string, simpleOp)) {
 		add("dp2a.lo."+types, simpleOp{fn: execDp2a, sig: "rrrr", sub: uint8(i)})
 		add("dp2a.hi."+types, simpleOp{fn: execDp2a, sig: "rrrr", sub: uint8(i) | 4})
 	}
-	add("selp.b32 selp.u32 selp.s32 selp.f32", simpleOp{fn: execSelp32, sig: "rrrp"})
-	add("selp.b64 selp.u64 selp.s64 selp.f64", simpleOp{fn: execSelp64, sig: "dddp"})
+	add("selp.b32 selp.u32 selp.s32", simpleOp{fn: execSelp32, sig: "rrrp"})
+	add("selp.f32", simpleOp{fn: execSelp32, sig: "rffp"})
+	add("selp.b64 selp.u64 selp.s64", simpleOp{fn: execSelp64, sig: "dddp"})
+	add("selp.f64", simpleOp{fn: execSelp64, sig: "dggp"})
 	for _, t := range []string{"b32", "u32", "s32", "f32"} {
 		add("slct."+t+".s32", simpleOp{fn: execSlct32, sig: "rrrr"})
 		add("slct."+t+".f32 slct.ftz."+t+".f32", simpleOp{fn: execSlct32, sig: "rrrr", sub: 1})
@@ -175,16 +177,21 @@ func addBits(add func(string, simpleOp)) {
 	add("mov.pred", simpleOp{fn: execMovPred, sig: "pp"})
 }
 
-func sigWidth(c byte) int {
+// sigType is the type that an operand is checked for.
+func sigType(c byte) scalar {
 	switch c {
 	case 'p':
-		return 1
+		return pred
 	case 'h':
-		return 16
+		return b16
 	case 'd':
-		return 64
+		return b64
+	case 'f':
+		return f32
+	case 'g':
+		return f64
 	}
-	return 32
+	return b32
 }
 
 func outOf(c byte) outKind {
@@ -205,7 +212,7 @@ func (d *decoder) simple(op simpleOp) error {
 	}
 	in := inst{fn: op.fn, out: outOf(op.sig[0]), sub: op.sub}
 	var err error
-	if in.d, err = d.dst(args[0], sigWidth(op.sig[0])); err != nil {
+	if in.d, err = d.dst(args[0], width(sigType(op.sig[0]))); err != nil {
 		return err
 	}
 	if in.d == noSlot {
@@ -213,7 +220,7 @@ func (d *decoder) simple(op simpleOp) error {
 	}
 	var slots [4]int32
 	for i := 1; i < len(op.sig); i++ {
-		if slots[i-1], err = d.src(args[i], sigWidth(op.sig[i])); err != nil {
+		if slots[i-1], err = d.value(args[i], sigType(op.sig[i])); err != nil {
 			return err
 		}
 		if op.sext && op.sig[i] == 'h' {

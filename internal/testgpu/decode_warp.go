@@ -137,7 +137,6 @@ func (d *decoder) bar(o opcode) error {
 	if o.root == "bar" && o.take("warp") != "" {
 		return d.warpBarrier(o)
 	}
-	o.take("cta")
 	op := o.take("sync", "arrive", "red")
 	if o.root == "barrier" {
 		in.flags = 0

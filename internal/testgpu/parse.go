@@ -235,14 +235,13 @@ func (p *parser) target() error {
 	if err := p.advance(); err != nil {
 		return err
 	}
-	name, err := p.name()
-	if err != nil {
-		return err
-	}
-	switch name {
+	switch p.tok.text {
 	case "sm_70", "sm_75", "sm_80", "sm_86", "sm_89":
 	default:
-		return p.errorf("target %q is not served (sm_70 to sm_89)", name)
+		return p.errorf("target %q is not served (sm_70 to sm_89)", p.tok.text)
+	}
+	if err := p.advance(); err != nil {
+		return err
 	}
 	for p.is(",") {
 		if err := p.advance(); err != nil {
@@ -341,7 +340,7 @@ func (p *parser) variable(ext bool) (*variable, error) {
 	if is, err := p.accept("="); err != nil || !is {
 		return v, err
 	}
-	v.init, err = p.initialiser(nil)
+	v.init, err = p.initialiser(nil, 0)
 	return v, err
 }
 
@@ -383,12 +382,15 @@ func (p *parser) dimensions() (int, error) {
 	return elems, nil
 }
 
-func (p *parser) initialiser(to []initial) ([]initial, error) {
+func (p *parser) initialiser(to []initial, depth int) ([]initial, error) {
+	if depth > 8 {
+		return nil, p.errorf("initial values are nested too deep")
+	}
 	if is, err := p.accept("{"); err != nil {
 		return nil, err
 	} else if is {
 		for !p.is("}") {
-			if to, err = p.initialiser(to); err != nil {
+			if to, err = p.initialiser(to, depth+1); err != nil {
 				return nil, err
 			}
 			if more, err := p.accept(","); err != nil {
