@@ -34,7 +34,10 @@ type sim struct {
 
 	calls   map[string]int // by name, since the start
 	plan    map[string]simFailure
+	dead    bool     // by a planned failure that is sticky
+	late    []string // calls after that
 	stalled bool   // the stream never becomes idle
+	idle    bool   // kernels and copies succeed and do nothing
 	jitLog  string // of the next link that fails
 }
 
@@ -74,8 +77,13 @@ func (m *sim) failAfter(call string, n int, s status) {
 // enter counts a call, and says what it must return at once.
 func (m *sim) enter(call string) status {
 	m.calls[call]++
+	if m.dead {
+		m.late = append(m.late, call)
+		return launchFailed
+	}
 	if f, ok := m.plan[call]; ok && f.at == m.calls[call] {
 		delete(m.plan, call)
+		m.dead = f.s.sticky()
 		return f.s
 	}
 	if m.c != nil && m.c.depth == 0 {
@@ -98,8 +106,11 @@ func (m *sim) work(call string, run func() status) status {
 	if s := m.enter(call); s != success {
 		return s
 	}
-	if m.capturing {
+	switch {
+	case m.capturing:
 		m.recorded = append(m.recorded, run)
+		return success
+	case m.idle:
 		return success
 	}
 	return run()
@@ -217,7 +228,11 @@ func (m *sim) fillMemory(d *driver) {
 // pinned refuses host memory that an asynchronous copy may not touch.
 func (m *sim) pinned(b []byte, run func() int) status {
 	for _, p := range m.pins {
-		if within(p.host, b) {
+		switch {
+		case !within(p.host, b):
+		case m.idle:
+			return success
+		default:
 			return status(run())
 		}
 	}
@@ -363,6 +378,9 @@ func (m *sim) fillGraphs(d *driver) {
 			return s
 		}
 		for _, run := range m.execs[exec] {
+			if m.idle {
+				break
+			}
 			if s := run(); s != success {
 				return s
 			}

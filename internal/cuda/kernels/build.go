@@ -22,6 +22,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // flags are the compiler's. PTX 7.0 for sm_80 is what they give.
@@ -41,15 +43,25 @@ func main() {
 	if len(names) == 0 {
 		names, _ = filepath.Glob("*.cu") // the pattern is valid
 	}
-	bad := 0
-	for _, name := range names {
-		name = strings.TrimSuffix(filepath.Base(name), ".cu")
-		if err := build(name, *compiler, *check, *stale); err != nil {
-			log.Printf("%s: %v", name, err)
-			bad++
-		}
+	var failed atomic.Bool
+	work := make(chan string)
+	var workers sync.WaitGroup
+	for range runtime.NumCPU() {
+		workers.Go(func() {
+			for name := range work {
+				if err := build(name, *compiler, *check, *stale); err != nil {
+					log.Printf("%s: %v", name, err)
+					failed.Store(true)
+				}
+			}
+		})
 	}
-	if bad > 0 {
+	for _, name := range names {
+		work <- strings.TrimSuffix(filepath.Base(name), ".cu")
+	}
+	close(work)
+	workers.Wait()
+	if failed.Load() {
 		os.Exit(1)
 	}
 }
