@@ -1,0 +1,231 @@
+package cuda
+
+import (
+	"fmt"
+	"unsafe"
+
+	"hearth/internal/device"
+)
+
+// expertOps runs the mixture of experts: routing, gate/up with SwiGLU, down and the weighted sum. Weights stay in their
+// own 4 bits and are decoded in registers, to exactly the values of dtype.Plane.DecodeRows where these are BF16 numbers
+// (MXFP4, BF16, and NF4 or FP4 that are rounded to BF16), else to those rounded to BF16. Activations enter the products in
+// BF16 and sums are kept in float32.
+//
+// One token goes through the row kernels (experts_row.go). For several, rows are sorted by expert (route.go) and go through
+// kernels for up to 8, up to 32, or 128 rows of one expert at a time.
+type expertOps struct {
+	c      *context
+	shape  *shape
+	route  routeKernels
+	pack   map[string]*kernel
+	groups [expertFormats]*groupKernels // nil: no weight of this format yet
+	rows   [expertFormats]*expertRowKernels
+	one    oneToken
+	worst  buffer // what loading reports back
+	bufs   []buffer
+	// noLarge says that some weight has no kernel for many rows.
+	noLarge bool
+}
+
+// expertFormat is how expert weights lie in the GPU's memory; kernels/experts.cuh has the details.
+type expertFormat int32
+
+const (
+	expertMXFP4   expertFormat = iota
+	expertAbsmax               // NF4 and FP4, float32 scales
+	expertNested               // NF4 and FP4, double-quantised scales
+	expertColumns              // NF4 and FP4 whose blocks run along the outputs, float32 scales
+	expertBF16
+	expertFormats
+)
+
+// suffix names the modules of a format: experts_group_mxfp4.
+func (f expertFormat) suffix() string {
+	return [...]string{"mxfp4", "absmax", "nested", "columns", "bf16"}[f]
+}
+
+const (
+	tileRows  = 16 // of a tile of weights
+	chunkCols = 64 // inputs of a chunk
+)
+
+// chunkBytes is the size of 16 rows by 64 inputs.
+func (f expertFormat) chunkBytes() int {
+	return [...]int{512 + 32, 512 + 64, 512 + 16, 512, 2048}[f]
+}
+
+// groupChunks and groupStages are those of kernels/experts_group.cuh.
+func (f expertFormat) groupChunks() int {
+	if f == expertBF16 {
+		return 1
+	}
+	return 3
+}
+
+func (f expertFormat) groupStages() int {
+	if f == expertBF16 {
+		return 4
+	}
+	return 3
+}
+
+// groupShared is the shared memory of a block for `width` rows of activations, with `tiles` tiles a warp.
+func (f expertFormat) groupShared(width, tiles int) int {
+	n := f.groupChunks() * (width*128 + groupWarps*tiles*f.chunkBytes())
+	if f == expertColumns {
+		n += tiles * f.groupChunks() * 256
+	}
+	return f.groupStages() * n
+}
+
+// expertWeight is one projection of all experts of a layer.
+type expertWeight struct {
+	format              expertFormat
+	experts, rows, cols int
+	data                devptr // tiles
+	side                devptr // tables: what codes stand for, where an expert's scales begin
+	scales              devptr // of scales, or of inputs
+	bias                devptr // float32 [experts, rows]
+	shift, split        int
+}
+
+// expertsArg mirrors Experts of kernels/experts.cuh.
+type expertsArg struct {
+	tiles, bias, side, scales devptr
+	rows, cols, shift, split  int32
+}
+
+func (w *expertWeight) arg() expertsArg {
+	return expertsArg{
+		tiles: w.data, bias: w.bias, side: w.side, scales: w.scales,
+		rows: int32(w.rows), cols: int32(w.cols), shift: int32(w.shift), split: int32(w.split),
+	}
+}
+
+const (
+	groupWarps  = 4
+	narrowRows  = 8  // of an item for the narrow kernels
+	wideRows    = 32 // and for the wide
+	narrowTiles = groupWarps
+	wideTiles   = 2 * groupWarps // of a block
+)
+
+// groupKernels are those of one format for items of few rows.
+type groupKernels struct{ gateUpNarrow, gateUpWide, downNarrow, downWide *kernel }
+
+// groupParams mirrors that of kernels/experts_group.cuh.
+type groupParams struct {
+	w                          expertsArg
+	x, token, out, item, count devptr
+	alpha, limit, factor       float32
+	padding                    int32
+}
+
+func newExperts(c *context, s *shape) (*expertOps, error) {
+	e := &expertOps{c: c, shape: s, pack: map[string]*kernel{}, noLarge: true}
+	if err := e.prepareRoute(); err != nil {
+		return nil, err
+	}
+	var err error
+	if e.worst, err = e.keep(alignment, useWorkspace); err != nil {
+		e.close()
+		return nil, err
+	}
+	if err = e.prepareOne(); err != nil {
+		e.close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// keep allocates memory that lives as long as the operations.
+func (e *expertOps) keep(size int64, what use) (buffer, error) {
+	b, err := e.c.alloc(size, what)
+	if err == nil {
+		e.bufs = append(e.bufs, b)
+	}
+	return b, err
+}
+
+// close frees the weights.
+func (e *expertOps) close() {
+	for _, b := range e.bufs {
+		e.c.free(b)
+	}
+	e.bufs = nil
+}
+
+// prepare makes the kernels of a format ready.
+func (e *expertOps) prepare(f expertFormat) error {
+	if f == expertColumns {
+		e.noLarge = true
+	}
+	if e.groups[f] != nil {
+		return nil
+	}
+	k := &groupKernels{}
+	narrow, wide := f.groupShared(narrowRows, 1), f.groupShared(wideRows, 2)
+	for _, x := range []struct {
+		to     **kernel
+		name   string
+		shared int
+	}{
+		{&k.gateUpNarrow, "gateUpNarrow", narrow}, {&k.gateUpWide, "gateUpWide", wide},
+		{&k.downNarrow, "downNarrow", narrow}, {&k.downWide, "downWide", wide},
+	} {
+		var err error
+		*x.to, err = e.c.kernel(kernelSpec{module: "experts_group_" + f.suffix(), name: x.name, shared: x.shared, params: unsafe.Sizeof(groupParams{})})
+		if err != nil {
+			return err
+		}
+	}
+	e.groups[f] = k
+	return nil
+}
+
+// gateUp: h = swiglu(W1 t + b1) for each sorted row, from t, BF16 [T, Hidden].
+func (e *expertOps) gateUp(q *queue, l *layerWeights, t devptr, T int, w *expertWorkspace) {
+	p := groupParams{w: l.gateUp.arg(), x: t, token: w.token, out: w.h, alpha: e.shape.SwigluAlpha, limit: e.shape.SwigluLimit, factor: 1}
+	e.lists(q, &l.gateUp, true, &p, T, w)
+}
+
+// down: y = W2 h + b2 for each sorted row; then x = x + the weighted sum of each token's rows, in the order of its choice.
+func (e *expertOps) down(q *queue, l *layerWeights, x devptr, T int, w *expertWorkspace) {
+	p := groupParams{w: l.down.arg(), x: w.h, out: w.y, factor: 1}
+	e.lists(q, &l.down, false, &p, T, w)
+	e.combine(q, x, T, w)
+}
+
+// lists runs a projection over the lists of work.
+func (e *expertOps) lists(q *queue, x *expertWeight, gateUp bool, p *groupParams, T int, w *expertWorkspace) {
+	k := e.groups[x.format]
+	if k == nil {
+		q.fail(fmt.Errorf("experts in format %s are used before they are loaded", x.format.suffix()))
+		return
+	}
+	m := e.mode(T)
+	narrow, wide := k.downNarrow, k.downWide
+	if gateUp {
+		narrow, wide = k.gateUpNarrow, k.gateUpWide
+	}
+	tiles := x.rows / tileRows
+	if n := m.most.narrow; n > 0 {
+		p.item, p.count = w.narrow, w.counts
+		launch(q, narrow, dim{ceilDiv(tiles, narrowTiles), n, 1}, dim{groupWarps * 32, 1, 1}, x.format.groupShared(narrowRows, 1), p)
+	}
+	if n := m.most.wide; n > 0 {
+		p.item, p.count = w.wide, w.counts+4
+		launch(q, wide, dim{ceilDiv(tiles, wideTiles), n, 1}, dim{groupWarps * 32, 1, 1}, x.format.groupShared(wideRows, 2), p)
+	}
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+// checkExpertSize tells why the kernels do not take a matrix.
+func checkExpertSize(rows, cols int) error {
+	if rows%64 != 0 || cols%chunkCols != 0 {
+		return fmt.Errorf("expert weights [%d, %d], want multiples of 64: %w", rows, cols, device.ErrNotSupported)
+	}
+	return nil
+}
