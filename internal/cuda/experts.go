@@ -181,7 +181,7 @@ func (e *expertOps) prepare(f expertFormat) error {
 		}
 	}
 	e.groups[f] = k
-	return nil
+	return e.prepareRows(f)
 }
 
 // gateUp: h = swiglu(W1 t + b1) for each sorted row, from t, BF16 [T, Hidden].

@@ -1,7 +1,5 @@
 package cuda
 
-import "unsafe"
-
 // One token whose experts have no row kernel (BF16, and bitsandbytes' fused 4-bit tensors): routed from the output
 // projection's sums, it goes through the kernels for up to 8 rows as TopK rows of different experts.
 type oneToken struct {
@@ -20,14 +18,8 @@ func (e *expertOps) prepareOne() error {
 	return err
 }
 
-// gateUpRow chooses the experts of one token from acc, the output projection's fixed-point sums, and computes
-// h = swiglu(W1 norm(x) + b1) for each, BF16 [TopK, Intermediate]. choice gets their ids, int32 [TopK], and then their
-// weights, float32 [TopK].
-func (e *expertOps) gateUpRow(q *queue, l *layerWeights, x, acc, h, choice devptr) {
-	if e.rowServes(l) {
-		e.gateUpFast(q, l, x, acc, h, choice)
-		return
-	}
+// gateUpOne is gateUpRow without a row kernel.
+func (e *expertOps) gateUpOne(q *queue, l *layerWeights, x, acc, h, choice devptr) {
 	s, o := e.shape, &e.one
 	r := routeOneParams{
 		x: x, norm: l.mlpNorm, routerBias: l.routerBias, acc: acc, t: o.t, choice: choice, token: o.token, items: o.items, count: o.count,
@@ -38,12 +30,8 @@ func (e *expertOps) gateUpRow(q *queue, l *layerWeights, x, acc, h, choice devpt
 	e.oneItems(q, &l.gateUp, true, &p)
 }
 
-// downRow: planes[0] + planes[1] is the weighted sum of W2 h + b2; planes is float32 [2, Hidden].
-func (e *expertOps) downRow(q *queue, l *layerWeights, h, choice, planes devptr) {
-	if e.rowServes(l) {
-		e.downFast(q, l, h, choice, planes)
-		return
-	}
+// downOne is downRow without a row kernel.
+func (e *expertOps) downOne(q *queue, l *layerWeights, h, choice, planes devptr) {
 	s, o := e.shape, &e.one
 	p := groupParams{w: l.down.arg(), x: h, out: o.y, factor: 1}
 	e.oneItems(q, &l.down, false, &p)
@@ -60,8 +48,3 @@ func (e *expertOps) oneItems(q *queue, x *expertWeight, gateUp bool, p *groupPar
 	p.item, p.count = e.one.items, e.one.count
 	launch(q, k, dim{ceilDiv(x.rows/tileRows, narrowTiles), e.shape.TopK, 1}, dim{groupWarps * 32, 1, 1}, x.format.groupShared(narrowRows, 1), p)
 }
-
-// expertRowKernels are those of one format for one token.
-type expertRowKernels struct{ gateUp, down *kernel }
-
-var _ = unsafe.Sizeof(0)

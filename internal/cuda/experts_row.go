@@ -1,7 +1,129 @@
 package cuda
 
-func (e *expertOps) rowServes(l *layerWeights) bool { return false }
+import (
+	"fmt"
+	"unsafe"
+)
 
-func (e *expertOps) gateUpFast(q *queue, l *layerWeights, x, acc, h, choice devptr) {}
+// The row kernels: one token, two launches (kernels/experts_row.cuh).
 
-func (e *expertOps) downFast(q *queue, l *layerWeights, h, choice, planes devptr) {}
+// gateUpRowParams and downRowParams mirror those of kernels/experts_row.cuh.
+type gateUpRowParams struct {
+	w                         expertsArg
+	x, norm, routerBias, acc  devptr
+	h, choice                 devptr
+	experts, topK, segments   int32
+	eps, alpha, limit, factor float32
+	padding                   int32
+}
+
+type downRowParams struct {
+	w                 expertsArg
+	h, choice, planes devptr
+	topK, segments    int32
+}
+
+// expertRowKernels are those of one format.
+type expertRowKernels struct{ gateUp, down *kernel }
+
+// rowLaunch is how a row kernel is launched. It depends on the session alone.
+type rowLaunch struct{ blocks, segments, shared int }
+
+const (
+	expertRowThreads = 512
+	rowGroup         = 3 // chunks
+	rowRing          = expertRowThreads / 32 * rowGroup * 512
+	rowStarts        = 8 * 2 * 16
+	rowShared        = 96 << 10 // most, of a block
+	// rowVector is what MXFP4's row kernels want activations multiplied with.
+	rowVector = 0x1p100
+)
+
+// planRow shares units of `segments` segments each among the card's multiprocessors: one block each, or more where a
+// block's sums would not fit in shared memory. ok is false where the vectors do not.
+func planRow(units, segments, vectors, cols, sms int) (r rowLaunch, ok bool) {
+	groups := ceilDiv(cols/chunkCols, rowGroup)
+	for blocks := min(sms, units); ; blocks = min(blocks+sms, units) {
+		r.blocks, r.segments = blocks, ceilDiv(units, blocks)*segments
+		r.shared = rowRing + rowStarts + r.segments*(16+groups*64) + vectors*groups*rowGroup*128
+		if r.shared <= rowShared {
+			return r, true
+		}
+		if blocks == units {
+			return r, false
+		}
+	}
+}
+
+func (s *shape) gateUpLaunch() (rowLaunch, bool) {
+	return planRow(s.TopK*2*s.Intermediate/tileRows, 1, 1, s.Hidden, s.sms)
+}
+
+func (s *shape) downLaunch() (rowLaunch, bool) {
+	return planRow(2*s.Hidden/tileRows, (s.TopK+1)/2, s.TopK, s.Intermediate, s.sms)
+}
+
+// prepareRows makes the row kernels of a format ready, where it has any and the session's sizes suit them.
+func (e *expertOps) prepareRows(f expertFormat) error {
+	g, gateUp := e.shape.gateUpLaunch()
+	d, down := e.shape.downLaunch()
+	if f != expertMXFP4 && f != expertAbsmax && f != expertNested || !gateUp || !down {
+		return nil
+	}
+	few := 256
+	if e.shape.Experts <= 32 {
+		few = 32
+	}
+	k := &expertRowKernels{}
+	for _, x := range []struct {
+		to     **kernel
+		name   string
+		shared int
+		params uintptr
+	}{
+		{&k.gateUp, fmt.Sprint("gateUpRow", few), g.shared, unsafe.Sizeof(gateUpRowParams{})},
+		{&k.down, "downRow", d.shared, unsafe.Sizeof(downRowParams{})},
+	} {
+		var err error
+		*x.to, err = e.c.kernel(kernelSpec{module: "experts_row_" + f.suffix(), name: x.name, shared: x.shared, params: x.params})
+		if err != nil {
+			return err
+		}
+	}
+	e.rows[f] = k
+	return nil
+}
+
+// gateUpRow chooses the experts of one token from acc, the output projection's fixed-point sums, and computes
+// h = swiglu(W1 norm(x) + b1) for each, BF16 [TopK, Intermediate], in the form that downRow of the same layer reads. choice
+// gets their ids, int32 [TopK], and then their weights, float32 [TopK].
+func (e *expertOps) gateUpRow(q *queue, l *layerWeights, x, acc, h, choice devptr) {
+	k := e.rows[l.gateUp.format]
+	if k == nil || e.rows[l.down.format] == nil {
+		e.gateUpOne(q, l, x, acc, h, choice)
+		return
+	}
+	s := e.shape
+	r, _ := s.gateUpLaunch()
+	p := gateUpRowParams{
+		w: l.gateUp.arg(), x: x, norm: l.mlpNorm, routerBias: l.routerBias, acc: acc, h: h, choice: choice,
+		experts: int32(s.Experts), topK: int32(s.TopK), segments: int32(r.segments), eps: s.Eps,
+		alpha: s.SwigluAlpha, limit: s.SwigluLimit, factor: 1,
+	}
+	if l.down.format == expertMXFP4 {
+		p.factor = rowVector
+	}
+	launch(q, k.gateUp, dim{r.blocks, 1, 1}, dim{expertRowThreads, 1, 1}, r.shared, &p)
+}
+
+// downRow: planes[0] + planes[1] is the weighted sum of W2 h + b2 over the chosen experts; planes is float32 [2, Hidden].
+func (e *expertOps) downRow(q *queue, l *layerWeights, h, choice, planes devptr) {
+	k := e.rows[l.down.format]
+	if k == nil || e.rows[l.gateUp.format] == nil {
+		e.downOne(q, l, h, choice, planes)
+		return
+	}
+	r, _ := e.shape.downLaunch()
+	p := downRowParams{w: l.down.arg(), h: h, choice: choice, planes: planes, topK: int32(e.shape.TopK), segments: int32(r.segments)}
+	launch(q, k.down, dim{r.blocks, 1, 1}, dim{expertRowThreads, 1, 1}, r.shared, &p)
+}

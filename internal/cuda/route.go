@@ -124,12 +124,12 @@ type expertWorkspace struct {
 	memory    buffer
 	bytes     int64
 
-	chosen, weight             devptr // int32 and float32 [T, TopK]
-	token, place               devptr // int32 [T*TopK]
-	narrow, wide, large        devptr // items
-	counts                     devptr // int32 [3]
-	h                          devptr // BF16 [T*TopK, Intermediate]
-	y                          devptr // float32 [T*TopK, Hidden]
+	chosen, weight      devptr // int32 and float32 [T, TopK]
+	token, place        devptr // int32 [T*TopK]
+	narrow, wide, large devptr // items
+	counts              devptr // int32 [3]
+	h                   devptr // BF16 [T*TopK, Intermediate]
+	y                   devptr // float32 [T*TopK, Hidden]
 }
 
 // workspaceParts lists the parts of a workspace with their sizes.

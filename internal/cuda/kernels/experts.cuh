@@ -15,6 +15,9 @@
 #pragma once
 #include "common.cuh"
 
+// A device function inside a class.
+#define METHOD __attribute__((device)) __attribute__((always_inline)) inline
+
 enum ExpertFormat { mxfp4, absmax, nested, columns, bf16 };
 
 constexpr int codeBytes(int f) { return f == bf16 ? 2048 : 512; }
@@ -170,8 +173,5 @@ DEVICE float loadTable(const float *p) {
   return v;
 }
 DEVICE float unnest(float value, float scale, float offset) { return plus(times(value, scale), offset); }
-
-// A device function inside a class.
-#define METHOD __attribute__((device)) __attribute__((always_inline)) inline
 
 extern SHARED __attribute__((aligned(128))) char dynamicShared[];

@@ -1,6 +1,6 @@
 // The choice of experts: the TopK largest router logits, equals by ascending index, and the softmax over those alone.
 #pragma once
-#include "common.cuh"
+#include "experts.cuh"
 
 constexpr int mostExperts = 256, mostChosen = 8;
 
@@ -54,7 +54,7 @@ template <int N> struct Accumulated {
   i64 sums[N], squares;
   float bias[N];
 
-  __attribute__((device)) __attribute__((always_inline)) inline void load(const u64 *acc, const float *routerBias, int experts) {
+  METHOD void load(const u64 *acc, const float *routerBias, int experts) {
     squares = (i64)loadLong(acc + experts);
     UNROLL for (int j = 0; j < N; j++) {
       sums[j] = 0;
@@ -66,16 +66,16 @@ template <int N> struct Accumulated {
       }
     }
   }
-  static __attribute__((device)) __attribute__((always_inline)) inline u64 loadLong(const u64 *p) {
+  static METHOD u64 loadLong(const u64 *p) {
     u64 v;
     asm volatile("ld.global.cg.b64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
     return v;
   }
   // 1 / rms of the residual.
-  __attribute__((device)) __attribute__((always_inline)) inline float scale(int hidden, float eps) const {
+  METHOD float scale(int hidden, float eps) const {
     return rsqrtApprox((float)squares * (1.f / 65536.f) / (float)hidden + eps);
   }
-  __attribute__((device)) __attribute__((always_inline)) inline void keys(u32 (&key)[N], float scale, int experts) const {
+  METHOD void keys(u32 (&key)[N], float scale, int experts) const {
     UNROLL for (int j = 0; j < N; j++) key[j] = laneId + 32 * j < experts ? keyOfLogit((float)sums[j] * (1.f / 16777216.f) * scale + bias[j]) : 0;
   }
 };
