@@ -197,11 +197,11 @@ func (p *sampleOps) chunks() int        { return (p.shape.Vocab + chunkIDs - 1) 
 // units is the number of blocks of four warps, a chunk each.
 func (p *sampleOps) units(list int) int { return (p.count(list)*p.chunks() + 3) / 4 }
 
-// span is how many chunks a block of spread takes: four at once, and so many times that few blocks add up a row each.
+// span is how many chunks a block of spread takes: four at once, and so many times that few blocks add to each row's bins.
 func (p *sampleOps) span(list int) int {
-	const atOnce, waves = 4, 4
+	const atOnce, waves, most = 4, 4, 1 << 17 / chunkIDs
 	blocks := waves * p.c.info.sms
-	return atOnce * max(1, (p.count(list)*p.chunks()+atOnce*blocks-1)/(atOnce*blocks))
+	return min(most, atOnce*max(1, (p.count(list)*p.chunks()+atOnce*blocks-1)/(atOnce*blocks)))
 }
 
 func (p *sampleOps) launchSpread(q *queue, list int, logits devptr, R, changed int) {

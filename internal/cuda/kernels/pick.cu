@@ -20,19 +20,17 @@ static_assert(windowMax == bins, "a thread holds as many bins as sorted ids");
 // Falls with the logit: bin 0 holds the greatest.
 DEVICE int binOf(float v, float peak, float perLogit) { return (int)minOf((peak - v) * perLogit, bins - 1.f); }
 
-// Counts and weights of a row. A block takes span chunks.
+// Counts and weights of a row. A block takes span chunks, at most 2^17 ids: it adds weights up in three parts of 15 bits,
+// since shared memory has no 64-bit addition, and no part of a bin can overflow.
 KERNEL(256, 2) spread(Sample p) {
-  SHARED u64 weight[bins];
-  SHARED u32 count[bins];
+  constexpr int partBits = 15;
+  SHARED u32 count[bins], weight[3][bins];
   int blocks = ceilDiv(p.chunks, p.span);
   int row = p.list[blockX / blocks], first = blockX % blocks * p.span, last = minOf(first + p.span, p.chunks);
   const Row &r = p.row[row];
   if (p.result[row].bad != none) return;
   float peak = p.result[row].peak, perLogit = p.changed ? r.perLogit : topBins, v[atOnce];
-  for (int b = threadX; b < bins; b += threadsX) {
-    count[b] = 0;
-    weight[b] = 0;
-  }
+  for (int b = threadX; b < bins; b += threadsX) count[b] = weight[0][b] = weight[1][b] = weight[2][b] = 0;
   syncBlock();
   u64 kept = 0;
   NO_UNROLL for (int id = first * chunkIds + warpId * piece; id < last * chunkIds; id += threadsX / 32 * piece) {
@@ -42,15 +40,21 @@ KERNEL(256, 2) spread(Sample p) {
       int b = binOf(v[i], peak, perLogit);
       atomicAdd(count + b, 1u);
       if (!p.changed) continue;
-      if (u64 w = weightOf(v[i], peak, r.scale)) atomicAdd(weight + b, w);
+      u64 w = weightOf(v[i], peak, r.scale);
+      UNROLL for (int j = 0; j < 3; j++) {
+        u32 bits = (u32)(w >> j * partBits) & ((1 << partBits) - 1);
+        if (bits) atomicAdd(weight[j] + b, bits);
+      }
       kept += keptWeight(v[i], peak, r);
     }
   }
   syncBlock();
   Spread &out = p.spread[row];
   for (int b = threadX; b < bins; b += threadsX) {
-    if (count[b]) atomicAdd(out.count + b, count[b]);
-    if (weight[b]) atomicAdd(out.weight + b, weight[b]);
+    if (!count[b]) continue;
+    u64 w = weight[0][b] + ((u64)weight[1][b] << partBits) + ((u64)weight[2][b] << 2 * partBits);
+    atomicAdd(out.count + b, count[b]);
+    if (w) atomicAdd(out.weight + b, w);
   }
   kept = warpSum(kept);
   if (laneId == 0 && kept) atomicAdd(&out.kept, kept);
