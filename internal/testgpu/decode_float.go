@@ -186,9 +186,6 @@ func (d *decoder) floatOperands(f floatOp, bits int) ([4]int32, error) {
 	if slots[0], err = d.dst(d.stmt.args[0], bits); err != nil {
 		return slots, err
 	}
-	if slots[0] == noSlot {
-		return slots, d.errorf("the result of %s is thrown away", d.stmt.op)
-	}
 	for i := 1; i <= f.args; i++ {
 		if slots[i], err = d.value(d.stmt.args[i], f.typ); err != nil {
 			return slots, err

@@ -158,7 +158,7 @@ func (d *decoder) unpackVector(to []arg, from arg, bits int) error {
 	// A destination may be the source: first into temporaries.
 	var temps, dsts []int32
 	for i, e := range to {
-		slot, err := d.dst(e, part)
+		slot, err := d.sink(e, part)
 		if err != nil {
 			return err
 		}
@@ -229,9 +229,6 @@ func (d *decoder) lop3(o opcode) error {
 	if in.d, err = d.dst(a[0], 32); err != nil {
 		return err
 	}
-	if in.d == noSlot {
-		return d.errorf("the result of lop3 is thrown away")
-	}
 	for i, to := range []*int32{&in.a, &in.b, &in.c} {
 		if *to, err = d.src(a[1+i], 32); err != nil {
 			return err
@@ -247,6 +244,9 @@ func (d *decoder) lop3(o opcode) error {
 
 // setp decodes setp and set.
 func (d *decoder) setp(o opcode) error {
+	if len(o.mods) == 0 {
+		return d.unknown()
+	}
 	cmp, ok := comparisons[o.mods[0]]
 	if !ok {
 		return d.unknown()
@@ -304,11 +304,11 @@ func (d *decoder) setpResult(in inst, to arg) (err error) {
 	first := to
 	if to.kind == argPair {
 		first = to.elems[0]
-		if in.target, err = d.dst(to.elems[1], 1); err != nil {
+		if in.target, err = d.sink(to.elems[1], 1); err != nil {
 			return err
 		}
 	}
-	if in.d, err = d.dst(first, 1); err != nil {
+	if in.d, err = d.sink(first, 1); err != nil {
 		return err
 	}
 	in.fn = execSetp

@@ -137,7 +137,7 @@ func (d *decoder) atom(o opcode) error {
 		if err := d.args(want+1, want+1); err != nil {
 			return err
 		}
-		slot, err := d.dst(args[0], width(t))
+		slot, err := d.sink(args[0], width(t))
 		if err != nil {
 			return err
 		}
@@ -292,9 +292,6 @@ func (d *decoder) fragment(to []int32, a arg, n int, dst bool) ([]int32, error) 
 			slot, err = d.dst(e, 32)
 		} else {
 			slot, err = d.src(e, 32)
-		}
-		if err == nil && slot == noSlot {
-			err = d.errorf("_ in a matrix fragment")
 		}
 		if err != nil {
 			return nil, err

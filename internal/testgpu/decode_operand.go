@@ -10,13 +10,18 @@ func width(t scalar) int {
 	return 8 * t.size()
 }
 
-// dst returns the slot of a register of exactly that width; noSlot for the sink "_".
+// sink is dst for a result that may be thrown away: noSlot for "_".
+func (d *decoder) sink(a arg, bits int) (int32, error) {
+	if a.kind == argName && a.name == "_" {
+		return noSlot, nil
+	}
+	return d.dst(a, bits)
+}
+
+// dst returns the slot of a register of exactly that width.
 func (d *decoder) dst(a arg, bits int) (int32, error) {
 	if a.kind != argName || a.not || a.value != 0 {
-		return 0, d.errorf("the destination must be a register")
-	}
-	if a.name == "_" {
-		return noSlot, nil
+		return 0, d.errorf("expected a register")
 	}
 	b, err := d.register(a.name)
 	if err != nil {
@@ -47,11 +52,7 @@ func (d *decoder) src(a arg, bits int) (int32, error) {
 		if bits == 1 {
 			return d.predicate(a)
 		}
-		slot, err := d.dst(a, bits)
-		if err == nil && slot == noSlot {
-			err = d.errorf("_ is no operand")
-		}
-		return slot, err
+		return d.dst(a, bits)
 	}
 	return 0, d.errorf("operand of the wrong kind")
 }

@@ -215,9 +215,6 @@ func (d *decoder) simple(op simpleOp) error {
 	if in.d, err = d.dst(args[0], width(sigType(op.sig[0]))); err != nil {
 		return err
 	}
-	if in.d == noSlot {
-		return d.errorf("the result of %s is thrown away", d.stmt.op)
-	}
 	var slots [4]int32
 	for i := 1; i < len(op.sig); i++ {
 		if slots[i-1], err = d.value(args[i], sigType(op.sig[i])); err != nil {

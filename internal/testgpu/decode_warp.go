@@ -32,12 +32,12 @@ func (d *decoder) shfl(o opcode) error {
 func (d *decoder) withPredicate(a arg) (slot, p int32, err error) {
 	p = noSlot
 	if a.kind == argPair {
-		if p, err = d.dst(a.elems[1], 1); err != nil {
+		if p, err = d.sink(a.elems[1], 1); err != nil {
 			return 0, 0, err
 		}
 		a = a.elems[0]
 	}
-	if slot, err = d.dst(a, 32); err == nil && slot == noSlot {
+	if slot, err = d.sink(a, 32); err == nil && slot == noSlot {
 		slot = d.temp32()
 	}
 	return slot, p, err

@@ -179,7 +179,7 @@ func byteOf(v uint32, i int, signed bool) int32 {
 
 func execSelp32(w *warp, in *inst) {
 	d, a, b := w.ab32(in)
-	p := w.p[in.c]
+	p := w.pred(in.c)
 	for l := range d {
 		v := b[l]
 		if p>>l&1 != 0 {

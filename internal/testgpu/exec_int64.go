@@ -261,7 +261,7 @@ func execBfi64(w *warp, in *inst) {
 }
 
 func execSelp64(w *warp, in *inst) {
-	d, a, b, p := w.dst64(in), w.r64(in.a), w.r64(in.b), w.p[in.c]
+	d, a, b, p := w.dst64(in), w.r64(in.a), w.r64(in.b), w.pred(in.c)
 	for l := range d {
 		v := b[l]
 		if p>>l&1 != 0 {

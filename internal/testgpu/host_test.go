@@ -175,6 +175,8 @@ func FuzzModuleLoad(f *testing.F) {
 		}
 	}
 	f.Add(header + ".global .u32 a[2] = {1, {2}};\n.entry k(.param .u64 p) {\n.reg .pred p<3>; .reg .b32 %r<5>;\nx: @!p1 bra x;\n{ .reg .b32 q; mov.b32 q, {%r1, 5}; }\n}")
+	f.Add(header + ".entry k() {\nset;\n}")
+	f.Add(header + ".entry k() {\n.reg .u64 a; cvta.to.shared.u64 _, a; mov.u64 _, a;\n}")
 	f.Fuzz(func(t *testing.T, text string) {
 		g := New(Config{MaxSteps: 2000, Workers: 1})
 		mod, rc, log := g.ModuleLoad([]byte(text))
