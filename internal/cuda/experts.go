@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -20,11 +21,12 @@ type expertOps struct {
 	route  routeKernels
 	pack   map[string]*kernel
 	groups [expertFormats]*groupKernels // nil: no weight of this format yet
+	large  [expertFormats]*largeKernels
 	rows   [expertFormats]*expertRowKernels
 	one    oneToken
 	worst  buffer // what loading reports back
 	bufs   []buffer
-	// noLarge says that some weight has no kernel for many rows.
+	// noLarge says that some weight has no kernel for many rows: experts are then cut into items of up to 32 rows.
 	noLarge bool
 }
 
@@ -76,7 +78,7 @@ func (f expertFormat) groupShared(width, tiles int) int {
 	if f == expertColumns {
 		n += tiles * f.groupChunks() * 256
 	}
-	return f.groupStages() * n
+	return f.groupStages() * int(roundUp(int64(n), 128))
 }
 
 // expertWeight is one projection of all experts of a layer.
@@ -122,8 +124,24 @@ type groupParams struct {
 	padding                    int32
 }
 
+// largeKernels are those of one format for items of many rows.
+type largeKernels struct{ gateUp, down *kernel }
+
+// largeParams mirrors that of kernels/experts_prefill.cuh.
+type largeParams struct {
+	w                          expertsArg
+	x, token, out, item, count devptr
+	alpha, limit               float32
+}
+
+const (
+	largeWarps  = 4
+	largeTiles  = 2 * largeWarps // of a block
+	largeShared = 2*largeRows*128 + largeRows*4
+)
+
 func newExperts(c *context, s *shape) (*expertOps, error) {
-	e := &expertOps{c: c, shape: s, pack: map[string]*kernel{}, noLarge: true}
+	e := &expertOps{c: c, shape: s, pack: map[string]*kernel{}}
 	if err := e.prepareRoute(); err != nil {
 		return nil, err
 	}
@@ -158,65 +176,96 @@ func (e *expertOps) close() {
 
 // prepare makes the kernels of a format ready.
 func (e *expertOps) prepare(f expertFormat) error {
-	if f == expertColumns {
-		e.noLarge = true
-	}
 	if e.groups[f] != nil {
 		return nil
 	}
-	k := &groupKernels{}
+	g, l := &groupKernels{}, &largeKernels{}
 	narrow, wide := f.groupShared(narrowRows, 1), f.groupShared(wideRows, 2)
-	for _, x := range []struct {
-		to     **kernel
-		name   string
-		shared int
+	kernels := []struct {
+		to           **kernel
+		module, name string
+		shared       int
+		params       uintptr
 	}{
-		{&k.gateUpNarrow, "gateUpNarrow", narrow}, {&k.gateUpWide, "gateUpWide", wide},
-		{&k.downNarrow, "downNarrow", narrow}, {&k.downWide, "downWide", wide},
-	} {
+		{&g.gateUpNarrow, "group", "gateUpNarrow", narrow, unsafe.Sizeof(groupParams{})},
+		{&g.gateUpWide, "group", "gateUpWide", wide, unsafe.Sizeof(groupParams{})},
+		{&g.downNarrow, "group", "downNarrow", narrow, unsafe.Sizeof(groupParams{})},
+		{&g.downWide, "group", "downWide", wide, unsafe.Sizeof(groupParams{})},
+		{&l.gateUp, "prefill", "gateUpPrefill", largeShared, unsafe.Sizeof(largeParams{})},
+		{&l.down, "prefill", "downPrefill", largeShared, unsafe.Sizeof(largeParams{})},
+	}
+	if f == expertColumns {
+		e.noLarge = true
+		kernels = kernels[:4]
+	} else {
+		e.large[f] = l
+	}
+	for _, x := range kernels {
 		var err error
-		*x.to, err = e.c.kernel(kernelSpec{module: "experts_group_" + f.suffix(), name: x.name, shared: x.shared, params: unsafe.Sizeof(groupParams{})})
+		*x.to, err = e.c.kernel(kernelSpec{module: "experts_" + x.module + "_" + f.suffix(), name: x.name, shared: x.shared, params: x.params})
 		if err != nil {
 			return err
 		}
 	}
-	e.groups[f] = k
+	e.groups[f] = g
 	return e.prepareRows(f)
 }
 
 // gateUp: h = swiglu(W1 t + b1) for each sorted row, from t, BF16 [T, Hidden].
 func (e *expertOps) gateUp(q *queue, l *layerWeights, t devptr, T int, w *expertWorkspace) {
-	p := groupParams{w: l.gateUp.arg(), x: t, token: w.token, out: w.h, alpha: e.shape.SwigluAlpha, limit: e.shape.SwigluLimit, factor: 1}
-	e.lists(q, &l.gateUp, true, &p, T, w)
+	x := &l.gateUp
+	if !e.loaded(q, x) {
+		return
+	}
+	g := e.groups[x.format]
+	k := expertKernels{narrow: g.gateUpNarrow, wide: g.gateUpWide}
+	if n := e.large[x.format]; n != nil {
+		k.large = n.gateUp
+	}
+	e.run(q, x, k, T, w, &largeParams{w: x.arg(), x: t, token: w.token, out: w.h, alpha: e.shape.SwigluAlpha, limit: e.shape.SwigluLimit})
 }
 
 // down: y = W2 h + b2 for each sorted row; then x = x + the weighted sum of each token's rows, in the order of its choice.
 func (e *expertOps) down(q *queue, l *layerWeights, x devptr, T int, w *expertWorkspace) {
-	p := groupParams{w: l.down.arg(), x: w.h, out: w.y, factor: 1}
-	e.lists(q, &l.down, false, &p, T, w)
+	d := &l.down
+	if !e.loaded(q, d) {
+		return
+	}
+	g := e.groups[d.format]
+	k := expertKernels{narrow: g.downNarrow, wide: g.downWide}
+	if n := e.large[d.format]; n != nil {
+		k.large = n.down
+	}
+	e.run(q, d, k, T, w, &largeParams{w: d.arg(), x: w.h, out: w.y})
 	e.combine(q, x, T, w)
 }
 
-// lists runs a projection over the lists of work.
-func (e *expertOps) lists(q *queue, x *expertWeight, gateUp bool, p *groupParams, T int, w *expertWorkspace) {
-	k := e.groups[x.format]
-	if k == nil {
-		q.fail(fmt.Errorf("experts in format %s are used before they are loaded", x.format.suffix()))
-		return
+func (e *expertOps) loaded(q *queue, x *expertWeight) bool {
+	if e.groups[x.format] == nil || x.data == 0 {
+		q.fail(errors.New("experts are used before they are loaded"))
+		return false
 	}
-	m := e.mode(T)
-	narrow, wide := k.downNarrow, k.downWide
-	if gateUp {
-		narrow, wide = k.gateUpNarrow, k.gateUpWide
+	return true
+}
+
+// expertKernels are those of one projection, by the number of rows of an item.
+type expertKernels struct{ narrow, wide, large *kernel }
+
+// run takes a projection through the lists of work.
+func (e *expertOps) run(q *queue, x *expertWeight, k expertKernels, T int, w *expertWorkspace, p *largeParams) {
+	most, tiles := e.mode(T).most, x.rows/tileRows
+	g := groupParams{w: p.w, x: p.x, token: p.token, out: p.out, alpha: p.alpha, limit: p.limit, factor: 1}
+	if most.large > 0 {
+		p.item, p.count = w.large, w.counts+8
+		launch(q, k.large, dim{ceilDiv(tiles, largeTiles) * most.large, 1, 1}, dim{largeWarps * 32, 1, 1}, largeShared, p)
 	}
-	tiles := x.rows / tileRows
-	if n := m.most.narrow; n > 0 {
-		p.item, p.count = w.narrow, w.counts
-		launch(q, narrow, dim{ceilDiv(tiles, narrowTiles), n, 1}, dim{groupWarps * 32, 1, 1}, x.format.groupShared(narrowRows, 1), p)
+	if most.wide > 0 {
+		g.item, g.count = w.wide, w.counts+4
+		launch(q, k.wide, dim{ceilDiv(tiles, wideTiles), most.wide, 1}, dim{groupWarps * 32, 1, 1}, x.format.groupShared(wideRows, 2), &g)
 	}
-	if n := m.most.wide; n > 0 {
-		p.item, p.count = w.wide, w.counts+4
-		launch(q, wide, dim{ceilDiv(tiles, wideTiles), n, 1}, dim{groupWarps * 32, 1, 1}, x.format.groupShared(wideRows, 2), p)
+	if most.narrow > 0 {
+		g.item, g.count = w.narrow, w.counts
+		launch(q, k.narrow, dim{ceilDiv(tiles, narrowTiles), most.narrow, 1}, dim{groupWarps * 32, 1, 1}, x.format.groupShared(narrowRows, 1), &g)
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"testing"
-
-	"hearth/internal/testgpu"
 )
 
 // routing is a layer's norm and router, in device form, with host copies.
@@ -149,5 +147,3 @@ func TestExpertRow(t *testing.T) {
 		}
 	})
 }
-
-var _ = testgpu.Config{}

@@ -10,7 +10,6 @@ import (
 
 	"hearth/internal/device"
 	"hearth/internal/dtype"
-	"hearth/internal/testgpu"
 )
 
 // expertTest is a session's worth of expert operations with random weights.
@@ -423,4 +422,25 @@ func TestExpertLayouts(t *testing.T) {
 	})
 }
 
-var _ = testgpu.Config{}
+// Sizes of items: few rows, up to 32, tiles of 128 with and without a rest; inputs that are no multiple of three chunks.
+func TestExpertItems(t *testing.T) {
+	eachContext(t, func(t *testing.T, c *context) {
+		for _, e := range []struct {
+			src                                 int
+			hidden, intermediate, experts, topK int
+			T, crowd                            int
+		}{
+			{0, 64, 64, 2, 1, 2, 0}, {0, 256, 64, 3, 3, 9, 0}, {0, 64, 192, 8, 4, 40, 10}, {0, 128, 128, 2, 2, 150, 0},
+			{4, 64, 256, 33, 8, 12, 3}, {4, 128, 64, 4, 2, 70, 10}, {6, 128, 192, 2, 1, 170, 8},
+			{3, 64, 128, 3, 2, 140, 5}, {12, 128, 64, 3, 2, 150, 5}, {14, 64, 64, 2, 2, 64, 5}, {10, 64, 128, 3, 2, 100, 9},
+			{8, 192, 64, 200, 4, 64, 5},
+		} {
+			src := expertSources[e.src]
+			t.Run(fmt.Sprintf("%s %d %d, %d of %d, %d tokens", src.name, e.hidden, e.intermediate, e.topK, e.experts, e.T), func(t *testing.T) {
+				x := newExpertTest(t, c, expertShape(e.hidden, e.intermediate, e.experts, e.topK))
+				gu, dn := x.weights(src, e.experts, 2*e.intermediate, e.hidden, true), x.weights(src, e.experts, e.hidden, e.intermediate, false)
+				x.batch(gu, dn, x.layer(gu, dn), e.T, e.crowd)
+			})
+		}
+	})
+}

@@ -28,7 +28,8 @@ template <int F, int N8, int Tiles, bool GateUp> struct Group {
   static constexpr int rowThreads = groupThreads / width, units = perStage * 8, turns = (units + rowThreads - 1) / rowThreads;
   static constexpr int tileStage = perStage * chunkBytes(F), tileUnits = tileStage / 16;
   static constexpr int xStage = perStage * width * 128, scaleStage = F == columns ? Tiles * perStage * 256 : 0;
-  static constexpr int stageBytes = xStage + groupWarps * Tiles * tileStage + scaleStage;
+  // A multiple of 128, as multiplyStage exchanges halves of 128 bytes by their address.
+  static constexpr int stageBytes = (xStage + groupWarps * Tiles * tileStage + scaleStage + 127) / 128 * 128;
   static constexpr int sharedBytes = stages * stageBytes;
 
   const GroupParams &p;

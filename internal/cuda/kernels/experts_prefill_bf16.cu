@@ -1,0 +1,4 @@
+// Experts with many rows, weights in BF16.
+#include "experts_prefill.cuh"
+
+PREFILL_KERNELS(bf16)
