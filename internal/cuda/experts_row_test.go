@@ -137,6 +137,24 @@ func (t *expertTest) row(src expertSource) {
 	}
 }
 
+// Sizes of the row path: odd numbers of experts a token, many experts, inputs that are no multiple of three chunks, and a
+// card so small that a block has more sums than threads.
+func TestExpertRowSizes(t *testing.T) {
+	eachContext(t, func(t *testing.T, c *context) {
+		for _, e := range []struct{ src, hidden, intermediate, experts, topK, sms int }{
+			{0, 64, 64, 2, 1, 82}, {0, 256, 320, 5, 3, 3}, {4, 320, 128, 40, 5, 7}, {6, 128, 64, 9, 8, 2}, {0, 640, 640, 4, 2, 1}, {3, 64, 448, 256, 7, 132},
+			{12, 64, 128, 33, 5, 4}, {4, 256, 256, 3, 3, 500},
+		} {
+			src := expertSources[e.src]
+			t.Run(fmt.Sprintf("%s %d %d, %d of %d, %d processors", src.name, e.hidden, e.intermediate, e.topK, e.experts, e.sms), func(t *testing.T) {
+				s := expertShape(e.hidden, e.intermediate, e.experts, e.topK)
+				s.sms = e.sms
+				newExpertTest(t, c, s).row(src)
+			})
+		}
+	})
+}
+
 // The row path, for formats with row kernels and without.
 func TestExpertRow(t *testing.T) {
 	eachContext(t, func(t *testing.T, c *context) {
