@@ -37,6 +37,7 @@ type deviceInfo struct {
 	l2            int   // bytes
 	memory        int64 // bytes
 	peakBandwidth int64 // bytes a second, from clock and width; 0 if unknown
+	mode          int   // of sharing
 	display       bool  // a watchdog ends long kernels
 }
 
@@ -54,18 +55,30 @@ func openContext(d *driver, ordinal int, log *slog.Logger) (*context, error) {
 	if c.handle, s = d.retain(dev); s != success {
 		return nil, d.check("cuDevicePrimaryCtxRetain", s)
 	}
-	c.enter()
-	defer c.leave()
-	if c.stream, s = d.streamCreate(); s != success {
-		d.release(dev)
-		return nil, d.check("cuStreamCreate", s)
-	}
-	if c.queue, err = newQueue(c); err != nil {
-		d.streamDestroy(c.stream)
-		d.release(dev)
+	if err := c.open(); err != nil {
+		if c.lost == nil {
+			err = errors.Join(err, d.check("cuDevicePrimaryCtxRelease", d.release(dev)))
+		}
 		return nil, err
 	}
 	return c, nil
+}
+
+func (c *context) open() error {
+	c.enter()
+	defer c.leave()
+	if c.lost != nil {
+		return c.lost
+	}
+	var s status
+	if c.stream, s = c.d.streamCreate(); s != success {
+		return c.note("cuStreamCreate", s)
+	}
+	var err error
+	if c.queue, err = newQueue(c); err != nil && c.lost == nil {
+		err = errors.Join(err, c.note("cuStreamDestroy", c.d.streamDestroy(c.stream)))
+	}
+	return err
 }
 
 // versionOK refuses drivers that cannot compile our PTX.
@@ -107,8 +120,7 @@ func (d *driver) inspect(ordinal int) (dev int32, info deviceInfo, err error) {
 	if info.major < leastMajor {
 		return dev, info, fmt.Errorf("%s has compute capability %d.%d, the kernels need %d.0 or more: %w", info.name, info.major, info.minor, leastMajor, device.ErrNotSupported)
 	}
-	mode, s := d.deviceAttribute(attrComputeMode, dev)
-	if s == success && mode == computeProhibited {
+	if info.mode == computeProhibited {
 		return dev, info, fmt.Errorf("%s is in compute mode 'prohibited': allow programs with 'nvidia-smi -c DEFAULT': %w", info.name, device.ErrNotSupported)
 	}
 	return dev, info, nil
@@ -129,7 +141,7 @@ func (d *driver) describe(dev int32) (info deviceInfo, err error) {
 		from attribute
 	}{
 		{&info.major, attrMajor}, {&info.minor, attrMinor}, {&info.sms, attrSMs}, {&info.sharedMax, attrSharedPerBlock},
-		{&info.l2, attrL2}, {&clock, attrMemoryClock}, {&width, attrMemoryBus}, {&display, attrExecTimeout},
+		{&info.l2, attrL2}, {&info.mode, attrComputeMode}, {&clock, attrMemoryClock}, {&width, attrMemoryBus}, {&display, attrExecTimeout},
 	} {
 		if *a.to, s = d.deviceAttribute(a.from, dev); s != success {
 			return info, d.check(fmt.Sprintf("cuDeviceGetAttribute %d", a.from), s)
@@ -147,8 +159,11 @@ func (c *context) enter() {
 		return
 	}
 	runtime.LockOSThread()
-	if c.lost == nil {
-		c.note("cuCtxSetCurrent", c.d.setCurrent(c.handle))
+	if c.lost != nil {
+		return
+	}
+	if err := c.note("cuCtxSetCurrent", c.d.setCurrent(c.handle)); err != nil && c.lost == nil {
+		c.lose(err) // nothing can be done with it on this thread
 	}
 }
 

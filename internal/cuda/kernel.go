@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -155,7 +156,6 @@ func (ms *modules) unload(c *context, errs *[]error) {
 }
 
 var (
-	entryPattern   = regexp.MustCompile(`(?s)\.entry\s+([\w$]+)\s*\((.*?)\)([^{]*)\{`)
 	paramPattern   = regexp.MustCompile(`\.param\s+(?:\.align\s+\d+\s+)?\.(\w+)\s+[\w$]+(?:\[(\d+)\])?`)
 	threadsPattern = regexp.MustCompile(`\.maxntid\s+(\d+)(?:,\s*(\d+))?(?:,\s*(\d+))?`)
 )
@@ -163,33 +163,53 @@ var (
 // ptxEntries lists the kernels in PTX as clang writes it, each with one parameter: a struct.
 func ptxEntries(ptx []byte) (map[string]entry, error) {
 	all := map[string]entry{}
-	for _, m := range entryPattern.FindAllSubmatch(ptx, -1) {
-		name := string(m[1])
-		params := paramPattern.FindAllSubmatch(m[2], -1)
-		if len(params) != 1 || string(params[0][1]) != "b8" {
-			return nil, fmt.Errorf("kernel %s has %d parameters, want one struct by value", name, len(params))
+	for rest := ptx; ; {
+		_, after, found := bytes.Cut(rest, []byte(".entry "))
+		if !found {
+			break
 		}
-		n, err := strconv.Atoi(string(params[0][2]))
-		if err != nil || n > maxParams {
-			return nil, fmt.Errorf("kernel %s: parameters of %q bytes", name, params[0][2])
+		// NAME ( parameters ) directives { body
+		head, body, ok := bytes.Cut(after, []byte("{"))
+		name, params, ok2 := bytes.Cut(head, []byte("("))
+		params, directives, ok3 := bytes.Cut(params, []byte(")"))
+		if !ok || !ok2 || !ok3 {
+			return nil, fmt.Errorf("kernel %.40q has no parameters or no body", after)
 		}
-		e := entry{params: n}
-		if t := threadsPattern.FindSubmatch(m[3]); t != nil {
-			e.threads = 1
-			for _, d := range t[1:] {
-				if len(d) > 0 {
-					v, err := strconv.Atoi(string(d))
-					if err != nil {
-						return nil, fmt.Errorf("kernel %s: .maxntid %q", name, d)
-					}
-					e.threads *= v
-				}
-			}
+		e, err := parseEntry(params, directives)
+		if err != nil {
+			return nil, fmt.Errorf("kernel %s: %w", bytes.TrimSpace(name), err)
 		}
-		all[name] = e
+		all[string(bytes.TrimSpace(name))] = e
+		rest = body
 	}
 	if len(all) == 0 {
 		return nil, errors.New("no kernel in it")
 	}
 	return all, nil
+}
+
+func parseEntry(params, directives []byte) (e entry, err error) {
+	p := paramPattern.FindAllSubmatch(params, -1)
+	if len(p) != 1 || string(p[0][1]) != "b8" {
+		return e, fmt.Errorf("%d parameters, want one struct by value", len(p))
+	}
+	if e.params, err = strconv.Atoi(string(p[0][2])); err != nil || e.params > maxParams {
+		return e, fmt.Errorf("parameters of %q bytes", p[0][2])
+	}
+	t := threadsPattern.FindSubmatch(directives)
+	if t == nil {
+		return e, nil
+	}
+	e.threads = 1
+	for _, d := range t[1:] {
+		if len(d) == 0 {
+			continue
+		}
+		n, err := strconv.Atoi(string(d))
+		if err != nil {
+			return e, fmt.Errorf(".maxntid %q", d)
+		}
+		e.threads *= n
+	}
+	return e, nil
 }

@@ -71,13 +71,25 @@ func (c *context) alloc(size int64, what use) (buffer, error) {
 	return buffer{h.ptr, size}, nil
 }
 
-// reserve takes memory for the next requests, size bytes in all, so that they lie side by side and round up once.
+// reserve takes memory for the next requests, size bytes in all, so that they lie side by side and round up once. What of
+// it is not asked for goes back with trim.
 func (c *context) reserve(size int64, what use) error {
-	if c.memory.granule == 0 {
+	m := &c.memory
+	if m.granule == 0 || slices.ContainsFunc(m.chunks, func(h *chunk) bool { return h.what == what && h.size-roundUp(h.used, alignment) >= size }) {
 		return nil
 	}
 	_, err := c.chunk(size, what)
 	return err
+}
+
+// trim gives back chunks that nothing lies in.
+func (c *context) trim() {
+	for _, h := range slices.Clone(c.memory.chunks) {
+		if h.live == 0 {
+			h.live = 1
+			c.free(buffer{h.ptr, h.size})
+		}
+	}
 }
 
 // chunk takes whole granules from the driver.
@@ -91,6 +103,9 @@ func (c *context) chunk(size int64, what use) (*chunk, error) {
 	whole := roundUp(size, max(m.granule, 1))
 	p, s := c.d.alloc(whole)
 	if err := c.note("cuMemAlloc", s); err != nil {
+		if c.lost != nil {
+			return nil, err
+		}
 		free, total, _ := c.d.memoryInfo()
 		return nil, fmt.Errorf("%d MiB of GPU memory for %s, %d of %d MiB are free: %w", whole>>20, what, free>>20, total>>20, err)
 	}

@@ -36,9 +36,9 @@ type sim struct {
 	plan    map[string]simFailure
 	dead    bool     // by a planned failure that is sticky
 	late    []string // calls after that
-	stalled bool   // the stream never becomes idle
-	idle    bool   // kernels and copies succeed and do nothing
-	jitLog  string // of the next link that fails
+	stalled bool     // the stream never becomes idle
+	idle    bool     // kernels and copies succeed and do nothing
+	jitLog  string   // of the next link that fails
 }
 
 type simPin struct {
@@ -214,6 +214,9 @@ func (m *sim) fillMemory(d *driver) {
 	d.copyOut = func(dst []byte, src devptr, _ uintptr) status {
 		if s := m.outside("cuMemcpyDtoHAsync"); s != success {
 			return s
+		}
+		if m.idle {
+			clear(dst)
 		}
 		return m.pinned(dst, func() int { return m.gpu.CopyOut(dst, uint64(src)) })
 	}

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -45,12 +46,14 @@ func newUploader(c *context) (*uploader, error) {
 	for i := range u.pins {
 		p := &u.pins[i]
 		var s status
-		if p.host, _, s = c.d.hostAlloc(pinSize, false); s == success {
+		p.host, _, s = c.d.hostAlloc(pinSize, false)
+		err := c.note("cuMemHostAlloc", s)
+		if err == nil {
 			p.event, s = c.d.eventCreate()
+			err = c.note("cuEventCreate", s)
 		}
-		if err := c.note("cuMemHostAlloc", s); err != nil {
-			u.close()
-			return nil, fmt.Errorf("%d MiB of page-locked memory for loading: %w", pinSize>>20, err)
+		if err != nil {
+			return nil, fmt.Errorf("%d MiB of page-locked memory for loading: %w", pinSize>>20, errors.Join(err, u.close()))
 		}
 	}
 	return u, nil
@@ -163,7 +166,7 @@ func (u *uploader) close() error {
 		u.drop(&u.stages[i])
 	}
 	if c.lost != nil {
-		return c.lost
+		return err
 	}
 	c.enter()
 	defer c.leave()

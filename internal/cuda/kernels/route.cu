@@ -110,7 +110,13 @@ template <int N> DEVICE void normRouteRows(const NormRouteParams &p) {
   int token = blockX * N;
   float *scratch = (float *)dynamicShared, *scaled = scratch + routeWarps * N, *part = scaled + p.hidden * N;
   float scale[N];
-  UNROLL for (int r = 0; r < N; r++) scale[r] = addPlanes<N>(p, minOf(token + r, p.tokens - 1), r, scaled);
+  UNROLL for (int r = 0; r < N; r++) {
+    scale[r] = 0;
+    if (token + r < p.tokens)
+      scale[r] = addPlanes<N>(p, token + r, r, scaled);
+    else
+      for (int i = threadX; i < p.hidden; i += routeThreads) scaled[i * N + r] = 0;
+  }
   blockSums<N>(scale, scratch);  // its barrier also completes scaled
   UNROLL for (int r = 0; r < N; r++) scale[r] = rsqrtApprox(scale[r] / (float)p.hidden + p.eps);
 

@@ -1,0 +1,242 @@
+package cuda
+
+import (
+	"errors"
+	"fmt"
+
+	"hearth/internal/device"
+	"hearth/internal/dtype"
+)
+
+// LoadEmbedding brings the table of the tokens' vectors to the GPU. It is never quantised.
+func (s *session) LoadEmbedding(p dtype.Plane) error {
+	return s.load("embedding", func(u *uploader) error {
+		return s.loadTable(u, &s.embedding, "embedding", p, denseOptions{})
+	})
+}
+
+// LoadHead brings the final norm and the head, and ends loading.
+func (s *session) LoadHead(norm []float32, p dtype.Plane) error {
+	err := s.load("head", func(u *uploader) error {
+		if err := checkVector("final norm", norm, s.shape.Hidden); err != nil {
+			return err
+		}
+		if err := s.loadTable(u, &s.head, "head", p, denseOptions{int8: s.options.Int8Dense}); err != nil {
+			return err
+		}
+		return s.loadVectors(u, []vector{{&s.finalNorm, norm}})
+	})
+	return errors.Join(err, s.endLoading())
+}
+
+// load runs one part of loading with the session's uploader, and makes its error the part's.
+func (s *session) load(what string, part func(*uploader) error) (err error) {
+	if s.c.lost != nil {
+		return s.c.lost
+	}
+	s.c.enter()
+	defer s.c.leave()
+	if s.loader == nil {
+		if s.loader, err = newUploader(s.c); err != nil {
+			return err
+		}
+		s.loader.lend(s.act.staging)
+	}
+	if err := part(s.loader); err != nil {
+		return fmt.Errorf("%s: %w", what, errors.Join(err, s.loader.flush()))
+	}
+	if s.c.queue.err != nil { // else copies may still be under way
+		return fmt.Errorf("%s: %w", what, s.loader.flush())
+	}
+	return nil
+}
+
+func (s *session) endLoading() error {
+	if s.loader == nil {
+		return nil
+	}
+	err := s.loader.close()
+	s.loader = nil
+	return err
+}
+
+func (s *session) loadTable(u *uploader, to *denseWeight, name string, p dtype.Plane, o denseOptions) error {
+	if err := checkPlane(name, &p, s.shape.Vocab, s.shape.Hidden); err != nil {
+		return err
+	}
+	planes := []dtype.Plane{p}
+	if err := s.c.reserve(s.dense.bytes(planes, o), useWeights); err != nil {
+		return err
+	}
+	w, note, err := s.dense.load(u, planes, nil, o)
+	*to = w
+	s.tell(name, note)
+	return err
+}
+
+func (s *session) tell(what, note string) {
+	if note != "" {
+		s.note(what + ": " + note)
+	}
+}
+
+// LoadLayer brings one layer to the GPU.
+func (s *session) LoadLayer(l int, w *device.Layer) error {
+	if l < 0 || l >= s.shape.Layers {
+		return fmt.Errorf("layer %d of %d", l, s.shape.Layers)
+	}
+	return s.load(fmt.Sprintf("layer %d", l), func(u *uploader) error {
+		if err := checkLayer(s.shape, w); err != nil {
+			return err
+		}
+		n, err := layerBytes(s.shape, s.dense, s.experts, w, s.options)
+		if err != nil {
+			return err
+		}
+		if err := s.c.reserve(n, useWeights); err != nil {
+			return err
+		}
+		if err := s.loadLayer(u, &s.layers[l], w); err != nil {
+			return err
+		}
+		s.layers[l].window = s.shape.Windows[l]
+		s.loaded[l] = true
+		return nil
+	})
+}
+
+func (s *session) loadLayer(u *uploader, to *layerWeights, w *device.Layer) (err error) {
+	o := denseOptions{int8: s.options.Int8Dense}
+	var note string
+	to.qkv, note, err = s.dense.load(u, []dtype.Plane{w.Q.Weight, w.K.Weight, w.V.Weight}, [][]float32{w.Q.Bias, w.K.Bias, w.V.Bias}, o)
+	if err != nil {
+		return fmt.Errorf("q, k, v: %w", err)
+	}
+	s.tell("attention", note)
+	if to.o, note, err = s.dense.load(u, []dtype.Plane{w.O.Weight}, [][]float32{w.O.Bias}, o); err != nil {
+		return fmt.Errorf("o: %w", err)
+	}
+	s.tell("attention", note)
+	if to.gateUp, err = s.experts.load(u, &w.GateUp, false); err != nil {
+		return fmt.Errorf("gate_up: %w", err)
+	}
+	if to.down, err = s.experts.load(u, &w.Down, true); err != nil {
+		return fmt.Errorf("down: %w", err)
+	}
+	bias := w.Router.Bias
+	if bias == nil {
+		bias = make([]float32, s.shape.Experts)
+	}
+	return s.loadVectors(u, []vector{
+		{&to.attnNorm, w.AttnNorm}, {&to.mlpNorm, w.MLPNorm}, {&to.sinks, w.Sinks}, {&to.router, transposedFloats(&w.Router.Weight)}, {&to.routerBias, bias},
+	})
+}
+
+// transposedFloats gives a plane as float32 [Cols, Rows].
+func transposedFloats(p *dtype.Plane) []float32 {
+	row, out := make([]float32, p.Cols), make([]float32, p.Rows*p.Cols)
+	for r := range p.Rows {
+		p.DecodeRows(row, r, 1)
+		for c, v := range row {
+			out[c*p.Rows+r] = v
+		}
+	}
+	return out
+}
+
+type vector struct {
+	to     *devptr
+	values []float32
+}
+
+func (s *session) loadVectors(u *uploader, list []vector) error {
+	for _, v := range list {
+		b, err := s.c.alloc(4*int64(len(v.values)), useWeights)
+		if err != nil {
+			return err
+		}
+		s.owned = append(s.owned, b)
+		*v.to = b.ptr
+		u.copy(b.ptr, bytesOf(v.values))
+	}
+	return nil
+}
+
+// vectorBytes is what loadVectors takes for a layer.
+func vectorBytes(s *shape) (n int64) {
+	for _, v := range []int{s.Hidden, s.Hidden, s.Heads, s.Hidden * s.Experts, s.Experts} {
+		n += roundUp(4*int64(v), alignment)
+	}
+	return n
+}
+
+// layerBytes is what a layer takes.
+func layerBytes(s *shape, d *denseOps, e *expertOps, w *device.Layer, o Options) (int64, error) {
+	n := vectorBytes(s)
+	dense := denseOptions{int8: o.Int8Dense}
+	n += d.bytes([]dtype.Plane{w.Q.Weight, w.K.Weight, w.V.Weight}, dense) + d.bytes([]dtype.Plane{w.O.Weight}, dense)
+	for i, x := range []*device.Experts{&w.GateUp, &w.Down} {
+		b, err := e.bytes(x, i == 1)
+		if err != nil {
+			return 0, err
+		}
+		n += b
+	}
+	return n, nil
+}
+
+// checkLayer compares every shape with the spec's.
+func checkLayer(s *shape, w *device.Layer) error {
+	qw, kw := s.Heads*headDim, s.KVHeads*headDim
+	return errors.Join(
+		checkVector("attention norm", w.AttnNorm, s.Hidden), checkVector("MLP norm", w.MLPNorm, s.Hidden), checkVector("sinks", w.Sinks, s.Heads),
+		checkLinear("q", &w.Q, qw, s.Hidden), checkLinear("k", &w.K, kw, s.Hidden), checkLinear("v", &w.V, kw, s.Hidden),
+		checkLinear("o", &w.O, s.Hidden, qw), checkLinear("router", &w.Router, s.Experts, s.Hidden),
+		checkExperts("gate_up", &w.GateUp, s.Experts, 2*s.Intermediate, s.Hidden), checkExperts("down", &w.Down, s.Experts, s.Hidden, s.Intermediate),
+	)
+}
+
+func checkVector(name string, v []float32, n int) error {
+	if len(v) != n {
+		return fmt.Errorf("%s has %d values, want %d", name, len(v), n)
+	}
+	return nil
+}
+
+func checkPlane(name string, p *dtype.Plane, rows, cols int) error {
+	if p.Rows != rows || p.Cols != cols {
+		return fmt.Errorf("%s is [%d, %d], want [%d, %d]", name, p.Rows, p.Cols, rows, cols)
+	}
+	if err := p.Check(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func checkLinear(name string, l *device.Linear, rows, cols int) error {
+	if err := checkPlane(name, &l.Weight, rows, cols); err != nil || l.Bias == nil {
+		return err
+	}
+	return checkVector(name+" bias", l.Bias, rows)
+}
+
+func checkExperts(name string, x *device.Experts, experts, rows, cols int) error {
+	if n := x.Weight.Experts(); n != experts {
+		return fmt.Errorf("%s has %d experts, want %d", name, n, experts)
+	}
+	each := rows
+	if x.Weight.Odd != nil {
+		each /= 2
+		if len(x.Weight.Odd) != experts {
+			return fmt.Errorf("%s has %d up matrices, want %d", name, len(x.Weight.Odd), experts)
+		}
+	}
+	for _, planes := range [][]dtype.Plane{x.Weight.Even, x.Weight.Odd} {
+		for e := range planes {
+			if err := checkPlane(fmt.Sprintf("%s of expert %d", name, e), &planes[e], each, cols); err != nil {
+				return err
+			}
+		}
+	}
+	return checkVector(name+" bias", x.Bias, experts*rows)
+}

@@ -1,0 +1,278 @@
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"hearth/internal/device"
+)
+
+// session is one model on one GPU.
+//
+// A step's operations are only noted when the model names them, and enqueued together by Finish: a decode step as one
+// captured graph, anything else kernel by kernel. One token takes the row path, whose kernels are fused across the
+// borders of the contract's operations (norm into the projections, the router into the output projection); several take
+// the batch path, on tensor cores.
+type session struct {
+	c       *context
+	shape   *shape
+	options Options
+
+	dense   *denseOps
+	experts *expertOps
+	attend  *attendOps
+	sample  *sampleOps
+	input   *stepInput
+	graphs  *graphs // nil: off
+	work    *expertWorkspace
+
+	embedding, head denseWeight
+	finalNorm       devptr
+	layers          []layerWeights
+	loaded          []bool
+	kv              []kvLayer
+	act             activations
+	owned           []buffer
+	before          [uses]int64 // books when the session began
+	loader          *uploader   // while weights are loaded
+	notes           []string
+	closed          bool
+
+	batch *device.Batch // of the step under way
+	step  stepShape
+	noted int // operations that the model has named
+	done  int // of them, enqueued
+	split int // planes of the last output projection
+}
+
+// activations are the session's own buffers.
+type activations struct {
+	x       devptr // float32 [MaxTokens, Hidden]
+	t       devptr // BF16 [MaxTokens, Hidden]
+	planes  devptr // float32, what a split product needs
+	q, a    devptr // BF16 [MaxTokens, Heads*64]
+	logits  devptr // float32 [MaxLogits, Vocab]
+	gather  devptr // BF16 [MaxLogits, Hidden]
+	row     rowActivations
+	staging [2]buffer // of the above, the largest: room for loading, when nothing else needs it
+}
+
+// rowActivations are those of the row path.
+type rowActivations struct {
+	x      [2]devptr // float32 [Hidden]; layer l reads x[l%2] and writes the other
+	planes devptr    // float32 [2, Hidden], added to x by whoever reads it
+	qkv, a devptr    // float32 [qkvRows], [Heads*64]
+	acc    devptr    // uint64 [Experts+1]: the router's sums, in fixed point
+	h      devptr    // [TopK, Intermediate], 4 bytes each at most
+	choice devptr    // int32 [TopK], then float32 [TopK]
+}
+
+// graphTokens is the largest step that is captured: beyond it the GPU works longer than the host needs to enqueue.
+const (
+	graphTokens = 128
+	graphsKept  = 64
+)
+
+// NewSession reserves the KV cache, the activations and everything that the kernels need; only weights come later. It
+// refuses sizes that the kernels are not made for.
+func (d *Device) NewSession(spec device.Spec, lim device.Limits) (device.Session, error) {
+	s := &session{c: d.c, options: d.options, before: d.c.memory.taken}
+	if err := s.open(spec, lim); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *session) open(spec device.Spec, lim device.Limits) (err error) {
+	c := s.c
+	if c.lost != nil {
+		return c.lost
+	}
+	c.enter()
+	defer c.leave()
+	if s.shape, err = newShape(spec, lim, c.info.sms); err != nil {
+		return err
+	}
+	s.layers, s.loaded = make([]layerWeights, spec.Layers), make([]bool, spec.Layers)
+	if s.attend, err = newAttend(c, s.shape, s.options.Int8KV); err != nil {
+		return err
+	}
+	if s.dense, err = newDense(c, s.shape); err != nil {
+		return err
+	}
+	if s.experts, err = newExperts(c, s.shape); err != nil {
+		return err
+	}
+	if s.sample, err = newSample(c, s.shape); err != nil {
+		return err
+	}
+	if s.input, err = newStepInput(c, s.shape, s.attend.tileRows()); err != nil {
+		return err
+	}
+	if s.work, err = s.experts.newWorkspace(lim.MaxTokens); err != nil {
+		return err
+	}
+	if err := s.openActivations(); err != nil {
+		return err
+	}
+	if err := s.openKV(); err != nil {
+		return err
+	}
+	if s.options.NoGraphs {
+		s.note("CUDA graphs are off: decoding is slower")
+	} else {
+		s.graphs = newGraphs(c, graphsKept)
+	}
+	return c.queue.sync()
+}
+
+// activationSizes lists the buffers of the activations, in bytes.
+func (a *activations) sizes(s *shape, planeFloats int64) []sized {
+	T, H, R := int64(s.MaxTokens), int64(s.Hidden), int64(s.MaxLogits)
+	q := int64(s.Heads * headDim)
+	return []sized{
+		{&a.x, 4 * T * H}, {&a.t, 2 * T * H}, {&a.q, 2 * T * q}, {&a.a, 2 * T * q}, {&a.gather, 2 * R * H},
+		{&a.row.x[0], 4 * H}, {&a.row.x[1], 4 * H}, {&a.row.planes, 8 * H}, {&a.row.qkv, 4 * int64(s.qkvRows)}, {&a.row.a, 4 * q},
+		{&a.row.acc, 8 * int64(s.Experts+1)}, {&a.row.h, 4 * int64(s.TopK*s.Intermediate)}, {&a.row.choice, 8 * int64(s.TopK)},
+		{&a.planes, 4 * planeFloats}, {&a.logits, 4 * R * int64(s.Vocab)},
+	}
+}
+
+type sized struct {
+	to    *devptr
+	bytes int64
+}
+
+func (s *session) openActivations() error {
+	list := s.act.sizes(s.shape, s.dense.planeFloats(s.shape.MaxTokens))
+	if err := s.reserve(useActivation, list); err != nil {
+		return err
+	}
+	n := len(s.owned)
+	s.act.staging = [2]buffer{s.owned[n-2], s.owned[n-1]}
+	return nil
+}
+
+// reserve allocates buffers that the session owns, next to each other.
+func (s *session) reserve(what use, list []sized) error {
+	total := int64(0)
+	for _, e := range list {
+		total += roundUp(e.bytes, alignment)
+	}
+	if err := s.c.reserve(total, what); err != nil {
+		return err
+	}
+	for _, e := range list {
+		b, err := s.c.alloc(e.bytes, what)
+		if err != nil {
+			return err
+		}
+		s.owned = append(s.owned, b)
+		*e.to = b.ptr
+	}
+	return nil
+}
+
+// openKV allocates the pages of every layer.
+func (s *session) openKV() error {
+	s.kv = make([]kvLayer, s.shape.Layers)
+	var list []sized
+	for l := range s.kv {
+		k := &s.kv[l]
+		k.window, k.table = s.shape.Windows[l], s.input.at.fullTable
+		pages := s.shape.FullPages
+		if k.window > 0 {
+			k.table, pages = s.input.at.windowTable, s.shape.WindowPages
+		}
+		rows := int64(pages) * int64(s.shape.KVHeads*s.shape.PageSize)
+		if s.options.Int8KV {
+			list = append(list, sized{&k.k, rows * headDim}, sized{&k.v, rows * headDim}, sized{&k.kScale, rows * 4}, sized{&k.vScale, rows * 4})
+		} else {
+			list = append(list, sized{&k.k, rows * headDim * 2}, sized{&k.v, rows * headDim * 2})
+		}
+	}
+	return s.reserve(useKV, list)
+}
+
+// note keeps something worth telling, once.
+func (s *session) note(text string) {
+	if text != "" && !slices.Contains(s.notes, text) {
+		s.notes = append(s.notes, text)
+	}
+}
+
+// Notes lists what was decided while the model was loaded: what is lossy above all.
+func (s *session) Notes() []string { return s.notes }
+
+// Memory tells what the session took.
+func (s *session) Memory() device.Memory {
+	var n [uses]int64
+	for u := range n {
+		n[u] = s.c.memory.taken[u] - s.before[u]
+	}
+	return device.Memory{Weights: n[useWeights], KV: n[useKV], Activation: n[useActivation] + n[useWorkspace] + n[useStaging]}
+}
+
+// Close frees everything. After the GPU was lost it returns at once.
+func (s *session) Close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	c := s.c
+	lost := c.lost != nil // and said when it happened
+	c.enter()
+	defer c.leave()
+	err := s.endLoading()
+	if s.batch != nil { // a step was begun and never finished
+		s.batch = nil
+		c.leave()
+	}
+	err = errors.Join(err, c.queue.sync())
+	if s.graphs != nil {
+		s.graphs.close(c.queue)
+	}
+	if s.dense != nil {
+		s.dense.close()
+	}
+	if s.experts != nil {
+		s.experts.close()
+	}
+	if s.work != nil {
+		s.work.close(s.c)
+	}
+	if s.attend != nil {
+		s.attend.close()
+	}
+	if s.sample != nil {
+		s.sample.close()
+	}
+	if s.input != nil {
+		s.input.close()
+	}
+	for _, b := range s.owned {
+		c.free(b)
+	}
+	c.trim()
+	err = errors.Join(err, c.queue.sync())
+	if lost {
+		return nil
+	}
+	return err
+}
+
+var errNotLoaded = errors.New("is not loaded")
+
+// ready says what is missing before the first step.
+func (s *session) ready() error {
+	for l, ok := range s.loaded {
+		if !ok {
+			return fmt.Errorf("layer %d %w", l, errNotLoaded)
+		}
+	}
+	if s.finalNorm == 0 || s.embedding.data == 0 {
+		return fmt.Errorf("embedding or head %w", errNotLoaded)
+	}
+	return nil
+}
