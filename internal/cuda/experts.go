@@ -28,6 +28,7 @@ type expertOps struct {
 	bufs   []buffer
 	// noLarge says that some weight has no kernel for many rows: experts are then cut into items of up to 32 rows.
 	noLarge bool
+	piece   int // bytes of a checkpoint that are staged at once
 }
 
 // expertFormat is how expert weights lie in the GPU's memory; kernels/experts.cuh has the details.
@@ -141,7 +142,7 @@ const (
 )
 
 func newExperts(c *context, s *shape) (*expertOps, error) {
-	e := &expertOps{c: c, shape: s, pack: map[string]*kernel{}}
+	e := &expertOps{c: c, shape: s, pack: map[string]*kernel{}, piece: pieceBytes}
 	if err := e.prepareRoute(); err != nil {
 		return nil, err
 	}

@@ -172,8 +172,11 @@ func nestedCount(x *dtype.Plane) int {
 // bytes is what load will take on the device.
 func (e *expertOps) bytes(w *device.Experts, down bool) (int64, error) {
 	p, err := planExperts(w)
-	if err != nil {
-		return 0, projection(down, err)
+	switch {
+	case err != nil && down:
+		return 0, fmt.Errorf("down: %w", err)
+	case err != nil:
+		return 0, fmt.Errorf("gate_up: %w", err)
 	}
 	var n int64
 	for _, s := range p.sizes {
@@ -182,24 +185,9 @@ func (e *expertOps) bytes(w *device.Experts, down bool) (int64, error) {
 	return n, nil
 }
 
-func projection(down bool, err error) error {
-	if down {
-		return fmt.Errorf("experts' down projection: %w", err)
-	}
-	return fmt.Errorf("experts' gate/up projection: %w", err)
-}
-
 // load brings a projection to the device, packed for the kernels there from the checkpoint's own bytes. It is done when
 // it returns.
-func (e *expertOps) load(u *uploader, w *device.Experts, down bool) (expertWeight, error) {
-	x, err := e.loadPacked(u, w)
-	if err != nil {
-		return expertWeight{}, projection(down, err)
-	}
-	return x, nil
-}
-
-func (e *expertOps) loadPacked(u *uploader, w *device.Experts) (expertWeight, error) {
+func (e *expertOps) load(u *uploader, w *device.Experts, _ bool) (expertWeight, error) {
 	p, err := planExperts(w)
 	if err != nil {
 		return expertWeight{}, err
@@ -308,7 +296,8 @@ func (p *expertPlan) loadSide(u *uploader, x *expertWeight) {
 // loadRows packs an expert that is stored [outputs, inputs], some rows at a time.
 func (e *expertOps) loadRows(u *uploader, p *expertPlan, x *expertWeight, expert int) {
 	name := map[expertFormat]string{expertMXFP4: "packMXFP4", expertAbsmax: "packCodes", expertNested: "packCodes", expertBF16: "packBF16"}[p.format]
-	step := max(tileRows, pieceBytes/(p.cols*4)/tileRows*tileRows)
+	half := p.parts[expert<<p.split]
+	step := max(32, e.piece/(len(half.Data)/half.Rows+p.cols/16)/32*32)
 	for first := 0; first < p.rows; first += step {
 		rows := min(step, p.rows-first)
 		a := packParams{
@@ -391,7 +380,7 @@ func (p *expertPlan) scalesOf(x *dtype.Plane, first, last int) []byte {
 func (e *expertOps) loadInputs(u *uploader, p *expertPlan, x *expertWeight, expert int) {
 	plane := p.parts[expert]
 	perInput := len(plane.Data) / p.cols
-	step := max(chunkCols, pieceBytes/(4*p.rows)/chunkCols*chunkCols)
+	step := max(chunkCols, e.piece/(perInput+p.rows/16)/chunkCols*chunkCols)
 	for first := 0; first < p.cols; first += step {
 		n := min(step, p.cols-first)
 		a := packParams{
