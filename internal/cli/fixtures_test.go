@@ -27,7 +27,7 @@ const (
 func startServer(t *testing.T, path string) string {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	r, err := load(path, &modelFlags{device: "cpu", kvBytes: 512 << 20, maxModelLen: 8192}, log, nil)
+	r, err := load(path, &modelFlags{where: deviceFlags{device: "cpu"}, kvBytes: 512 << 20, maxModelLen: 8192}, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"hearth/internal/checkpoint"
 	"hearth/internal/convert"
-	"hearth/internal/cpu"
+	"hearth/internal/cuda"
 	"hearth/internal/device"
 	"hearth/internal/engine"
 	"hearth/internal/harmony"
@@ -28,8 +28,7 @@ import (
 type modelFlags struct {
 	off model.Ablation // only eval sets it
 
-	device        string
-	threads       int
+	where         deviceFlags
 	maxModelLen   int
 	maxSeqs       int
 	maxTokens     int
@@ -45,13 +44,12 @@ type modelFlags struct {
 }
 
 func (f *modelFlags) add(fs *pflag.FlagSet) {
-	fs.StringVar(&f.device, "device", "auto", "where to run: auto or cpu")
-	fs.IntVar(&f.threads, "threads", 0, "CPU threads (default: every core)")
+	f.addDevice(fs)
 	fs.IntVar(&f.maxModelLen, "max-model-len", 0, "positions a conversation may reach (default: the model's, or what fits)")
 	fs.IntVar(&f.maxSeqs, "max-num-seqs", 0, "sequences that run at once (default 16)")
-	fs.IntVar(&f.maxTokens, "max-num-batched-tokens", 0, "tokens computed in one step (default 512)")
+	fs.IntVar(&f.maxTokens, "max-num-batched-tokens", 0, "tokens computed in one step (default 512, on a GPU 2048)")
 	fs.IntVar(&f.blockSize, "block-size", 0, "positions in a page of the KV cache (default 16)")
-	fs.Var(&f.kvBytes, "kv-cache-memory-bytes", "room for keys and values, such as 4GiB (default: a quarter of the free memory)")
+	fs.Var(&f.kvBytes, "kv-cache-memory-bytes", "room for keys and values, such as 4GiB (default: a quarter of the free memory; on a GPU all that is left)")
 	fs.StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, or a folder that holds one (default: the model's own)")
 	fs.BoolVar(&f.noPrefixCache, "no-enable-prefix-caching", false, "compute every prompt from its first token")
 	fs.StringVar(&f.quantization, "quantization", "", "quantise the experts while loading: bitsandbytes (NF4), mxfp4, or none (default: as stored)")
@@ -59,6 +57,9 @@ func (f *modelFlags) add(fs *pflag.FlagSet) {
 	fs.IntVar(&f.maxQueue, "max-queue", 0, "requests that may wait before new ones get 429 (default 1024)")
 	f.hub.add(fs)
 }
+
+// addDevice is the part of the flags that says where to run.
+func (f *modelFlags) addDevice(fs *pflag.FlagSet) { f.where.add(fs) }
 
 // loaded is a model that answers: everything serve and chat need.
 type loaded struct {
@@ -70,7 +71,9 @@ type loaded struct {
 	engine     *engine.Engine
 	tokenizer  *tokenizer.Tokenizer
 	harmony    *harmony.Encoding // nil when the tokenizer has no Harmony markers
+	on         device.Device
 	device     device.Info
+	gpu        *cuda.Device // given back at the end; nil: none
 }
 
 func (r *loaded) Close() error {
@@ -80,6 +83,9 @@ func (r *loaded) Close() error {
 	}
 	if r.model != nil {
 		errs = append(errs, r.model.Close())
+	}
+	if r.gpu != nil {
+		errs = append(errs, r.gpu.Close())
 	}
 	return errors.Join(append(errs, r.checkpoint.Close())...)
 }
@@ -99,21 +105,16 @@ func load(path string, f *modelFlags, log *slog.Logger, observer engine.Observer
 			r.Close()
 		}
 	}()
-	d, err := pickDevice(f)
-	if err != nil {
-		return nil, err
-	}
-	r.device = d.Info()
-	r.plan, err = model.NewPlan(f.off.Config(c.Config()), r.device, model.Request{
-		MaxContext: f.maxModelLen, MaxSeqs: f.maxSeqs, MaxTokens: f.maxTokens, PageSize: f.blockSize, KVBytes: int64(f.kvBytes),
-	})
-	if err != nil {
-		return nil, err
-	}
 	if err := r.loadTokenizer(f.tokenizer); err != nil {
 		return nil, err
 	}
-	if err := r.loadWeights(d, f, log); err != nil {
+	if err := r.chooseWeights(f, log); err != nil {
+		return nil, err
+	}
+	if err := r.place(f, log); err != nil {
+		return nil, err
+	}
+	if err := r.loadWeights(f); err != nil {
 		return nil, err
 	}
 	r.engine, err = engine.New(r.model, engine.Options{MaxQueue: f.maxQueue, PrefixCache: !f.noPrefixCache, Log: log, Observer: observer})
@@ -132,12 +133,10 @@ func modelExists(path string) error {
 	return fmt.Errorf("%s: no such file or folder: name a folder with *.safetensors files", path)
 }
 
+// pickDevice is for programs that plan the device's memory themselves.
 func pickDevice(f *modelFlags) (device.Device, error) {
-	switch f.device {
-	case "auto", "cpu":
-		return cpu.New(cpu.Options{Threads: f.threads})
-	}
-	return nil, fmt.Errorf("--device %q: this build runs on auto or cpu", f.device)
+	d, _, err := f.where.open(nil)
+	return d, err
 }
 
 // loadTokenizer takes the tokenizer that the flag names, else the model's own, else the built-in one.

@@ -5,28 +5,39 @@ import (
 	"log/slog"
 
 	"hearth/internal/convert"
-	"hearth/internal/device"
 	"hearth/internal/model"
 )
 
-// loadWeights loads the checkpoint's weights, requantised as the flags say, with a bar where that takes long.
-func (r *loaded) loadWeights(d device.Device, f *modelFlags, log *slog.Logger) (err error) {
+// chooseWeights reads the checkpoint's weights as they are, or requantised as the flags say.
+func (r *loaded) chooseWeights(f *modelFlags, log *slog.Logger) (err error) {
 	r.weights, r.warnings, err = convert.OnLoad(r.checkpoint, convert.LoadOptions{Quantization: f.quantization, DType: f.dtype})
-	if err != nil {
-		return err
-	}
 	for _, w := range r.warnings {
 		log.Warn(w)
 	}
+	return err
+}
+
+// loadWeights loads the model, with a bar where that takes long.
+func (r *loaded) loadWeights(f *modelFlags) (err error) {
 	var step func(done, total int)
-	if f.progress != nil && r.weights.Changes() {
-		layers := r.checkpoint.Config().Layers
-		bar := newProgress(f.progress, "quantising layers", int64(layers), true)
+	if label := r.slow(); f.progress != nil && label != "" {
+		bar := newProgress(f.progress, label, int64(r.checkpoint.Config().Layers), true)
 		defer bar.finish()
 		step = func(done, _ int) { bar.set(int64(done)) }
 	}
-	r.model, err = model.Load(f.off.Weights(r.weights), d, r.plan, step)
+	r.model, err = model.Load(f.off.Weights(r.weights), r.on, r.plan, step)
 	return err
+}
+
+// slow names what makes loading take long; "" if nothing does.
+func (r *loaded) slow() string {
+	switch {
+	case r.weights.Changes():
+		return "quantising layers"
+	case r.gpu != nil:
+		return "loading layers"
+	}
+	return ""
 }
 
 // describeChanges prints what was changed on the way, and by how much.

@@ -59,17 +59,11 @@ func KVPerToken(c *checkpoint.Config, f dtype.Format) (full, window int64) {
 // NewPlan decides how many pages the KV cache gets. It refuses what cannot hold one sequence of the context that was
 // asked for; without such a wish the context is as long as fits, and a note says so.
 func NewPlan(c *checkpoint.Config, info device.Info, r Request) (Plan, error) {
-	p := Plan{Limits: device.Limits{
-		MaxTokens: or(r.MaxTokens, defaultTokens), MaxSeqs: or(r.MaxSeqs, defaultSeqs), PageSize: or(r.PageSize, defaultPage),
-	}}
-	if p.MaxTokens < 1 || p.MaxSeqs < 1 || p.PageSize < 1 || r.MaxContext < 0 || r.KVBytes < 0 || r.Fixed < 0 {
-		return Plan{}, fmt.Errorf("negative size in the request: %+v", r)
+	limits, err := r.Limits()
+	if err != nil {
+		return Plan{}, err
 	}
-	if r.Fraction < 0 || r.Fraction > 1 {
-		return Plan{}, fmt.Errorf("--gpu-memory-utilization %v: want a share between 0 and 1", r.Fraction)
-	}
-	p.MaxTokens = max(p.MaxTokens, p.MaxSeqs) // every running sequence may decode in one batch
-	p.MaxLogits = max(logitRows, p.MaxSeqs)
+	p := Plan{Limits: limits}
 	if r.MaxContext > c.MaxPosition {
 		return Plan{}, fmt.Errorf("--max-model-len %d is past the %d positions that the model was made for", r.MaxContext, c.MaxPosition)
 	}
@@ -99,6 +93,22 @@ func NewPlan(c *checkpoint.Config, info device.Info, r Request) (Plan, error) {
 	return p, nil
 }
 
+// Limits is the request's share of a session's limits: all but the pages.
+func (r Request) Limits() (device.Limits, error) {
+	l := device.Limits{
+		MaxTokens: or(r.MaxTokens, defaultTokens), MaxSeqs: or(r.MaxSeqs, defaultSeqs), PageSize: or(r.PageSize, defaultPage),
+	}
+	if l.MaxTokens < 1 || l.MaxSeqs < 1 || l.PageSize < 1 || r.MaxContext < 0 || r.KVBytes < 0 || r.Fixed < 0 {
+		return l, fmt.Errorf("negative size in the request: %+v", r)
+	}
+	if r.Fraction < 0 || r.Fraction > 1 {
+		return l, fmt.Errorf("--gpu-memory-utilization %v: want a share between 0 and 1", r.Fraction)
+	}
+	l.MaxTokens = max(l.MaxTokens, l.MaxSeqs) // every running sequence may decode in one batch
+	l.MaxLogits = max(logitRows, l.MaxSeqs)
+	return l, nil
+}
+
 // kvBudget is the room for keys and values, in bytes.
 func kvBudget(info device.Info, r Request) (int64, error) {
 	if r.Fixed == 0 {
@@ -109,8 +119,8 @@ func kvBudget(info device.Info, r Request) (int64, error) {
 	rest := usable - r.Fixed
 	switch {
 	case rest <= 0:
-		return 0, fmt.Errorf("weights and activations need %s, %s may be used of %s (%s free of %s, --gpu-memory-utilization %.2f): free memory on it, or use --dense-quantization int8, a smaller --max-num-batched-tokens, or --device cpu",
-			Bytes(r.Fixed), Bytes(max(usable, 0)), info.Name, Bytes(info.Free), Bytes(info.Memory), share)
+		return 0, fmt.Errorf("weights and activations need %s, %s may be used of %s (%s free of %s, --gpu-memory-utilization %.2f): free memory on it, or use --dense-quantization int8, a smaller --max-num-batched-tokens, or --device cpu: %w",
+			Bytes(r.Fixed), Bytes(max(usable, 0)), info.Name, Bytes(info.Free), Bytes(info.Memory), share, device.ErrNotSupported)
 	case r.KVBytes > rest:
 		return 0, fmt.Errorf("--kv-cache-memory-bytes %d: beside %s of weights and activations %s are left on %s (--gpu-memory-utilization %.2f)",
 			r.KVBytes, Bytes(r.Fixed), Bytes(rest), info.Name, share)
