@@ -227,6 +227,9 @@ func (c *context) close() error {
 	}
 	c.enter()
 	defer c.leave()
+	if c.lost != nil {
+		return c.lost
+	}
 	var errs []error
 	c.modules.unload(c, &errs)
 	errs = append(errs, c.queue.close(), c.memory.close(c))

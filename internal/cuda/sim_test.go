@@ -260,6 +260,11 @@ func (m *sim) fillModules(d *driver) {
 		if s := m.outside("cuModuleLoadDataEx"); s != success {
 			return 0, m.jitLog, s
 		}
+		if m.idle {
+			h := m.handle()
+			m.modules[h] = true
+			return h, "", success
+		}
 		h, rc, log := m.gpu.ModuleLoad(image)
 		if rc != testgpu.Success {
 			return 0, log, status(rc)
@@ -277,12 +282,15 @@ func (m *sim) fillModules(d *driver) {
 		if s := m.outside("cuModuleGetFunction"); s != success {
 			return 0, s
 		}
+		if m.idle {
+			return m.handle(), success
+		}
 		fn, rc := m.gpu.Function(uint64(mod), name)
 		return uintptr(fn), status(rc)
 	}
 	d.functionGet = func(fn uintptr, a functionAttribute) (int, status) {
 		info, ok := m.gpu.FunctionInfo(uint64(fn))
-		if s := m.enter("cuFuncGetAttribute"); s != success || !ok {
+		if s := m.enter("cuFuncGetAttribute"); s != success || !ok && !m.idle {
 			return 0, max(s, invalidHandle)
 		}
 		return map[functionAttribute]int{funcSharedBytes: info.StaticShared, funcLocalBytes: info.Local}[a], success
@@ -291,7 +299,7 @@ func (m *sim) fillModules(d *driver) {
 		if s := m.outside("cuFuncSetAttribute"); s != success {
 			return s
 		}
-		if a == funcMaxShared {
+		if a == funcMaxShared && !m.idle {
 			return status(m.gpu.SetMaxShared(uint64(fn), v))
 		}
 		return success
