@@ -64,7 +64,8 @@ type attendTileParams struct {
 
 // Sizes of the kernels.
 const (
-	groupKeys       = 16 // keys that a warp of decode takes at a time
+	groupKeys       = 16                          // keys that a warp of decode takes at a time
+	splitKeys       = 2 * decodeWarps * groupKeys // as many are worth a block
 	decodeWarps     = 8
 	mostDecodeWarps = 12 // for windows of up to so many groups of keys
 	mostSplits      = 32
@@ -102,7 +103,7 @@ func attendBytes(s *shape) int64 { return newAttendLayout(s).size + headDim/2*4 
 // give every multiprocessor two blocks, or four in case that not all sequences are as long; none with fewer than two
 // groups of keys for each warp.
 func (s *shape) decodeSplits(n, keys int) int {
-	worth := (keys + 2*decodeWarps*groupKeys - 1) / (2 * decodeWarps * groupKeys)
+	worth := (keys + splitKeys - 1) / splitKeys
 	blocks := 4 * s.sms
 	if n == 1 {
 		blocks = 2 * s.sms
@@ -116,13 +117,13 @@ func newAttend(c *context, s *shape, int8KV bool) (*attendOps, error) {
 		return nil, err
 	}
 	a := &attendOps{c: c, shape: s, int8: int8KV, offset: newAttendLayout(s)}
-	format, module := "BF16", "attend_decode_bf16"
+	format, suffix := "BF16", "_bf16"
 	if int8KV {
-		format, module = "Int8", "attend_decode_int8"
+		format, suffix = "Int8", "_int8"
 	}
-	wide := ""
+	decode := "attend_decode" + suffix
 	if s.group > 8 {
-		wide = "Wide"
+		decode = "attend_decode_wide" + suffix
 	}
 	shared := a.decodeShared(a.mostWarps())
 	for _, k := range []struct {
@@ -131,9 +132,9 @@ func newAttend(c *context, s *shape, int8KV bool) (*attendOps, error) {
 	}{
 		{&a.ropes, kernelSpec{module: "rope", name: "ropeTable", params: unsafe.Sizeof(ropeTableParams{})}},
 		{&a.ropeKVs, kernelSpec{module: "rope", name: "ropeKV" + format, params: unsafe.Sizeof(ropeKVParams{})}},
-		{&a.row, kernelSpec{module: module, name: "decodeRow" + wide, shared: shared, params: unsafe.Sizeof(decodeParams{})}},
-		{&a.rows, kernelSpec{module: module, name: "decodeRows" + wide, shared: shared, params: unsafe.Sizeof(decodeParams{})}},
-		{&a.tiles, kernelSpec{module: "attend_prefill", name: "prefill" + format, shared: a.prefillShared(), params: unsafe.Sizeof(attendTileParams{})}},
+		{&a.row, kernelSpec{module: decode, name: "decodeRow", shared: shared, params: unsafe.Sizeof(decodeParams{})}},
+		{&a.rows, kernelSpec{module: decode, name: "decodeRows", shared: shared, params: unsafe.Sizeof(decodeParams{})}},
+		{&a.tiles, kernelSpec{module: "attend_prefill" + suffix, name: "prefill", shared: a.prefillShared(), params: unsafe.Sizeof(attendTileParams{})}},
 	} {
 		var err error
 		if *k.to, err = c.kernel(k.kernelSpec); err != nil {

@@ -18,6 +18,46 @@ constexpr float lowest = -1e30f;
 // and almost no group of keys has to rescale what was summed before.
 constexpr float slack = 8;
 
+// ---- memory. Loads are volatile so that they are issued where they stand, ahead of what waits for others.
+
+DEVICE int loadInt(const int *p) {
+  int v;
+  asm volatile("ld.global.cg.b32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+  return v;
+}
+template <int Offset = 0> DEVICE U4 loadCache4(const void *p) {
+  U4 v;
+  asm volatile("ld.global.cg.v4.b32 {%0, %1, %2, %3}, [%4+%5];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p), "n"(Offset) : "memory");
+  return v;
+}
+DEVICE void loadCache4If(U4 &v, const void *p, bool ok) {
+  asm volatile("{ .reg .pred q; setp.ne.u32 q, %5, 0; @q ld.global.cg.v4.b32 {%0, %1, %2, %3}, [%4]; }"
+               : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w) : "l"(p), "r"((u32)ok) : "memory");
+}
+DEVICE U2 loadCache2(const void *p) {
+  U2 v;
+  asm volatile("ld.global.cg.v2.b32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p) : "memory");
+  return v;
+}
+DEVICE void loadFloat2If(F2 &v, const float *p, bool ok) {
+  asm volatile("{ .reg .pred q; setp.ne.u32 q, %3, 0; @q ld.global.cg.v2.f32 {%0, %1}, [%2]; }" : "+f"(v.x), "+f"(v.y) : "l"(p), "r"((u32)ok) : "memory");
+}
+DEVICE F2 loadSharedFloat2(u32 a) {
+  F2 v;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(a) : "memory");
+  return v;
+}
+// As loadSharedFloat2, leaving v as it is where ok is false.
+DEVICE void loadSharedFloat2If(F2 &v, u32 a, bool ok) {
+  asm volatile("{ .reg .pred q; setp.ne.u32 q, %3, 0; @q ld.shared.v2.f32 {%0, %1}, [%2]; }" : "+f"(v.x), "+f"(v.y) : "r"(a), "r"((u32)ok) : "memory");
+}
+DEVICE void storeShared2(u32 a, u32 x, u32 y) { asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(a), "r"(x), "r"(y) : "memory"); }
+DEVICE void storeShared2(u32 a, float x, float y) { storeShared2(a, asBits(x), asBits(y)); }
+DEVICE void storeShared16Bit(u32 a, u16 v) { asm volatile("st.shared.u16 [%0], %1;" ::"r"(a), "h"(v) : "memory"); }
+DEVICE void storeShared8Bit(u32 a, u32 v) { asm volatile("st.shared.u8 [%0], %1;" ::"r"(a), "r"(v) : "memory"); }
+
+// ---- the cache
+
 // The KV cache of one layer. A row is the 64 values of one position and head: BF16, or int8 codes with a scale.
 struct Cache {
   u8 *k, *v;              // [pages, kvHeads, pageSize, 64]
@@ -31,7 +71,7 @@ struct Cache {
   // The row of a position that is visible to the sequence. 16 positions from a multiple of 16 on are neighbours.
   METHOD u32 row(int sequence, int position, int head) const {
     int block = (int)(((u64)(u32)position * pageReciprocal) >> 32);
-    u32 page = (u32)table[sequence * maxBlocks + block];
+    u32 page = (u32)loadInt(table + sequence * maxBlocks + block);
     return (page * kvHeads + head) * pageSize + (position - block * pageSize);
   }
   // The first position that a query sees.
@@ -85,35 +125,6 @@ DEVICE u32 evenCodes(u32 w) {
 // The same of bytes 1 and 3.
 DEVICE u32 oddCodes(u32 w) { return evenCodes(w >> 8); }
 
-// ---- memory
-
-template <int Offset = 0> DEVICE U4 loadCache4(const void *p) {
-  U4 v;
-  asm volatile("ld.global.cg.v4.b32 {%0, %1, %2, %3}, [%4+%5];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p), "n"(Offset) : "memory");
-  return v;
-}
-DEVICE void loadCache4If(U4 &v, const void *p, bool ok) {
-  asm volatile("{ .reg .pred q; setp.ne.u32 q, %5, 0; @q ld.global.cg.v4.b32 {%0, %1, %2, %3}, [%4]; }"
-               : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w) : "l"(p), "r"((u32)ok) : "memory");
-}
-DEVICE U2 loadCache2(const void *p) {
-  U2 v;
-  asm volatile("ld.global.cg.v2.b32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p) : "memory");
-  return v;
-}
-DEVICE void loadFloat2If(F2 &v, const float *p, bool ok) {
-  asm volatile("{ .reg .pred q; setp.ne.u32 q, %3, 0; @q ld.global.cg.v2.f32 {%0, %1}, [%2]; }" : "+f"(v.x), "+f"(v.y) : "l"(p), "r"((u32)ok) : "memory");
-}
-DEVICE F2 loadSharedFloat2(u32 a) {
-  F2 v;
-  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(a) : "memory");
-  return v;
-}
-DEVICE void storeShared2(u32 a, u32 x, u32 y) { asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(a), "r"(x), "r"(y) : "memory"); }
-DEVICE void storeShared2(u32 a, float x, float y) { storeShared2(a, asBits(x), asBits(y)); }
-DEVICE void storeShared16Bit(u32 a, u16 v) { asm volatile("st.shared.u16 [%0], %1;" ::"r"(a), "h"(v) : "memory"); }
-DEVICE void storeShared8Bit(u32 a, u32 v) { asm volatile("st.shared.u8 [%0], %1;" ::"r"(a), "r"(v) : "memory"); }
-
 // ---- softmax in parts
 
 // The greatest of the four lanes that share a row of a fragment, and their sum.
@@ -134,5 +145,10 @@ struct Joined {
     max = maxOf(warpMax(partMax), atLeast);
     factor = exp2Approx(partMax - max);
     sum = warpSum(partSum * factor);
+  }
+  // Adds part i's values to the total.
+  METHOD F2 add(F2 total, F2 v, int i) const {
+    float f = shuffleFrom(factor, i);
+    return F2{total.x + v.x * f, total.y + v.y * f};
   }
 };

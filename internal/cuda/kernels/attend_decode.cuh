@@ -31,6 +31,8 @@ struct DecodeParams {
 };
 
 constexpr int groupKeys = 16;
+constexpr int splitGroups = 16; // as many are worth a block: two for each of 8 warps
+constexpr int mostWarps = 12, mostSplits = 32;
 constexpr int outPitch = 68;       // floats of a head's sums in shared memory
 constexpr int newRowBytes = 128;   // of the new token's key in shared memory, and of its value
 constexpr int newScales = 2 * newRowBytes, finished = newScales + 8, newBytes = newScales + 16;
@@ -39,7 +41,7 @@ constexpr int newScales = 2 * newRowBytes, finished = newScales + 8, newBytes = 
 // comes later.
 DEVICE u32 countUp(u32 *counter, u32 last) {
   u32 old;
-  asm volatile("fence.acq_rel.gpu;\n\tatom.global.inc.u32 %0, [%1], %2;\n\tfence.acq_rel.gpu;" : "=r"(old) : "l"(counter), "r"(last) : "memory");
+  asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(old) : "l"(counter), "r"(last) : "memory");
   return old;
 }
 
@@ -150,27 +152,31 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
   const int head = blockY, warps = threadsX >> 5, g = laneId >> 2, t = laneId & 3;
   int row, sequence, position, first; // first: the first visible position
   int splits, begin, end;             // this block's groups of 16 keys
-  u32 shared, rowAhead;
+  bool owner;                         // this warp has the new position's key or value
+  u32 shared, rowAhead, freshRow;
   int turn = 0;
-  float sink[bands];
+  float sink[bands]; // in base 2
   u32 query[4][2 * bands];
   float top[bands], sum[bands]; // of the scores of head g (and g+8): maximum, denominator
   float out[bands][4][4] = {};
   KeyGroup<Int8> keys;
   Span span;
 
-  METHOD Decode(const DecodeParams &p) : p(p), shared(sharedAddress(dynamicShared)) {}
+  METHOD Decode(const DecodeParams &p) : p(p), shared(sharedAddress(dynamicShared)) {
+    row = Row ? 0 : loadInt(p.decodeRow + blockZ);
+    position = loadInt(p.positions + row), sequence = loadInt(p.seqOf + row);
+  }
 
   // Finds the keys that are this block's. False: none.
   METHOD bool locate() {
-    row = Row ? 0 : p.decodeRow[blockZ];
-    position = p.positions[row], sequence = p.seqOf[row];
     first = p.cache.firstVisible(position);
     int from = first / groupKeys, groups = position / groupKeys + 1 - from;
-    splits = minOf(blocksX, ceilDiv(groups, 2 * warps)); // a warp's two groups are worth a block
+    splits = minOf(blocksX, ceilDiv(groups, splitGroups));
     begin = from + (int)((u32)groups * blockX / splits);
     end = from + (int)((u32)groups * (blockX + 1) / splits);
-    return blockX < splits;
+    owner = Row && warpId < 2 && end * groupKeys > position;
+    // A row of no sequence has no keys; and with both in one condition, neither load waits for the other.
+    return (blockX < splits) & (sequence >= 0);
   }
 
   // Looks up where this warp's next group lies, 32 of its groups at a time. False: nothing is to be read.
@@ -189,32 +195,57 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
   // Where dim d of the query stands in its row. int8 codes come out of a word in the order 0, 2, 1, 3.
   static METHOD int placeOf(int d) { return Int8 ? (d & ~3) | (d & 1) << 1 | (d >> 1 & 1) : d; }
 
-  // Row path: the query heads, a warp each, and the new key and value are rotated, rounded and put into shared memory; the
-  // block that has the new position also writes it to the cache.
-  METHOD void rotate() {
-    bool owner = end * groupKeys > position && warpId < 2;
-    float c = 0, s = 0, x[bands][2] = {}, y[2] = {};
-    loadFloatIf(c, p.rope + laneId, true);
-    loadFloatIf(s, p.rope + 32 + laneId, true);
-    UNROLL for (int b = 0; b < bands; b++)
-      UNROLL for (int i = 0; i < 2; i++)
-        loadFloatIf(x[b][i], p.qkv + (head * p.group + b * 8 + warpId) * headDim + i * 32 + laneId, warpId < 8 && b * 8 + warpId < p.group);
-    UNROLL for (int i = 0; i < 2; i++)
-      loadFloatIf(y[i], p.qkv + (p.heads + warpId * p.cache.kvHeads + head) * headDim + i * 32 + laneId, owner);
+  // Row path: a warp takes a query head, warp 0 also the new key, warp 1 the new value. Otherwise a thread takes 16 bytes.
+  struct Fetched {
+    float cosine = 0, sine = 0, query[bands][2] = {}, fresh[2] = {}, sink[bands];
+    U4 unit = {};
+  };
+  METHOD bool hasHead(int b) const { return warpId < 8 && b * 8 + warpId < p.group; }
+
+  METHOD void fetch(Fetched &f) const {
+    if constexpr (Row) {
+      loadFloatIf(f.cosine, p.rope + laneId, true);
+      loadFloatIf(f.sine, p.rope + 32 + laneId, true);
+      UNROLL for (int i = 0; i < 2; i++) {
+        UNROLL for (int b = 0; b < bands; b++)
+          loadFloatIf(f.query[b][i], p.qkv + (head * p.group + b * 8 + warpId) * headDim + i * 32 + laneId, hasHead(b));
+        loadFloatIf(f.fresh[i], p.qkv + (p.heads + warpId * p.cache.kvHeads + head) * headDim + i * 32 + laneId, warpId < 2);
+      }
+    } else {
+      int h = threadX >> 3;
+      loadCache4If(f.unit, p.q + ((i64)row * p.heads + head * p.group + h) * headDim + (threadX & 7) * 8, h < p.group);
+    }
+    UNROLL for (int b = 0; b < bands; b++) {
+      f.sink[b] = lowest;
+      loadFloatIf(f.sink[b], p.sinks + head * p.group + b * 8 + warpId, hasHead(b));
+    }
+  }
+
+  // Puts the queries into shared memory, rotated and rounded, and so the new key and value: the block that has the new
+  // position also writes them to the cache.
+  METHOD void place(const Fetched &f) {
+    UNROLL for (int b = 0; b < bands; b++) sink[b] = f.sink[b] * log2e;
+    if constexpr (!Row) {
+      U4 v = f.unit;
+      if (Int8) v = U4{lowHalves(v.x, v.y), highHalves(v.x, v.y), lowHalves(v.z, v.w), highHalves(v.z, v.w)};
+      if (threadX < bands * 64) storeShared4(shared + threadX * 16, v);
+      return;
+    }
+    float c = f.cosine, s = f.sine;
     if (warpId < 8)
       UNROLL for (int b = 0; b < bands; b++) {
         u32 to = shared + (b * 8 + warpId) * (2 * headDim);
-        storeShared16Bit(to + placeOf(laneId) * 2, toBF16(x[b][0] * c - x[b][1] * s));
-        storeShared16Bit(to + placeOf(32 + laneId) * 2, toBF16(x[b][1] * c + x[b][0] * s));
+        storeShared16Bit(to + placeOf(laneId) * 2, toBF16(f.query[b][0] * c - f.query[b][1] * s));
+        storeShared16Bit(to + placeOf(32 + laneId) * 2, toBF16(f.query[b][1] * c + f.query[b][0] * s));
       }
     if (!owner) return;
     bool key = warpId == 0;
-    keep(key, key ? y[0] * c - y[1] * s : y[0], key ? y[1] * c + y[0] * s : y[1]);
+    keep(key, key ? f.fresh[0] * c - f.fresh[1] * s : f.fresh[0], key ? f.fresh[1] * c + f.fresh[0] * s : f.fresh[1]);
   }
 
   // Keeps values lane and 32+lane of the new key or value.
   METHOD void keep(bool key, float a, float b) {
-    u64 to = p.cache.row(sequence, position, head);
+    u64 to = freshRow;
     u8 *rows = key ? p.cache.k : p.cache.v;
     u32 fresh = shared + freshAt + (key ? 0 : newRowBytes);
     if constexpr (Int8) {
@@ -237,24 +268,7 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
     }
   }
 
-  // Otherwise the queries are copied.
-  METHOD void copyQuery() {
-    int h = threadX >> 3, unit = threadX & 7;
-    if (h >= bands * 8) return;
-    U4 v = {};
-    if (h < p.group) v = loadActivations(p.q + ((i64)row * p.heads + head * p.group + h) * headDim + unit * 8);
-    if (Int8) v = U4{lowHalves(v.x, v.y), highHalves(v.x, v.y), lowHalves(v.z, v.w), highHalves(v.z, v.w)};
-    storeShared4(shared + h * (2 * headDim) + unit * 16, v);
-  }
-
   METHOD void loadQuery() {
-    UNROLL for (int b = 0; b < bands; b++) {
-      sink[b] = lowest;
-      loadFloatIf(sink[b], p.sinks + head * p.group + b * 8 + warpId, warpId < 8 && b * 8 + warpId < p.group);
-    }
-    if constexpr (Row) rotate();
-    else copyQuery();
-    syncBlock();
     UNROLL for (int b = 0; b < bands; b++) {
       u32 from = shared + (b * 8 + g) * (2 * headDim) + t * (Int8 ? 32 : 16);
       U4 q[2] = {loadShared4(from), loadShared4<Int8 ? 16 : 64>(from)};
@@ -315,11 +329,17 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
   }
 
   METHOD void run() {
+    if (!locate()) return;
     int group = begin + warpId;
-    if (advance(group)) {
+    if (advance(group)) { // these take longest
       keys.loadKeys(p.cache, span);
       keys.loadValues(p.cache, span);
     }
+    Fetched fetched;
+    fetch(fetched);
+    if (owner) freshRow = p.cache.row(sequence, position, head);
+    place(fetched);
+    syncBlock();
     loadQuery();
     UNROLL for (int b = 0; b < bands; b++) top[b] = lowest, sum[b] = 0;
     NO_UNROLL for (; group < end; group += warps) {
@@ -344,7 +364,7 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
     share();
     syncBlock();
     UNROLL for (int b = 0; b < bands; b++)
-      if (warpId < 8 && b * 8 + warpId < p.group) joinWarps(b);
+      if (hasHead(b)) joinWarps(b);
     if (splits > 1) joinSplits();
   }
 
@@ -370,15 +390,11 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
   // Joins the warps' parts of head 8b+warp: lane i then has dims 2i and 2i+1.
   METHOD void joinWarps(int b) {
     int h = b * 8 + warpId;
-    F2 part = {lowest, 0}, total = {};
-    if (laneId < warps) part = loadSharedFloat2(statsOf(laneId, h));
+    F2 part = {lowest, 0}, v[mostWarps] = {}, total = {};
+    loadSharedFloat2If(part, statsOf(laneId, h), laneId < warps);
+    UNROLL for (int w = 0; w < mostWarps; w++) loadSharedFloat2If(v[w], outOf(w, h) + laneId * 8, w < warps);
     Joined all(part.x, part.y);
-    for (int w = 0; w < warps; w++) {
-      F2 v = loadSharedFloat2(outOf(w, h) + laneId * 8);
-      float f = shuffleFrom(all.factor, w);
-      total.x += v.x * f;
-      total.y += v.y * f;
-    }
+    UNROLL for (int w = 0; w < mostWarps; w++) total = all.add(total, v[w], w);
     if (splits == 1) {
       write(b, total, all);
       return;
@@ -398,28 +414,21 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
     syncBlock();
     if (loadShared(flag) != splits - 1) return;
     UNROLL for (int b = 0; b < bands; b++) {
+      if (!hasHead(b)) return;
       int h = b * 8 + warpId;
-      if (warpId >= 8 || h >= p.group) return;
-      const float *from = p.partial + ((i64)slotOf(0) * p.group + h) * headDim + laneId * 2;
-      F2 part = {lowest, 0}, total = {};
+      F2 part = {lowest, 0}, v[mostSplits] = {}, total = {};
       loadFloat2If(part, p.stats + ((i64)slotOf(laneId) * p.group + h) * 2, laneId < splits);
-      Joined all(part.x, part.y, sink[b] * log2e);
-      for (int i = 0; i < splits; i += 8) {
-        F2 v[8] = {};
-        UNROLL for (int k = 0; k < 8; k++) loadFloat2If(v[k], from + (i64)(i + k) * p.group * headDim, i + k < splits);
-        UNROLL for (int k = 0; k < 8; k++) {
-          float f = shuffleFrom(all.factor, (i + k) & 31);
-          total.x += v[k].x * f;
-          total.y += v[k].y * f;
-        }
-      }
+      const float *from = p.partial + ((i64)slotOf(0) * p.group + h) * headDim + laneId * 2;
+      UNROLL for (int i = 0; i < mostSplits; i++) loadFloat2If(v[i], from + i * p.group * headDim, i < splits);
+      Joined all(part.x, part.y, sink[b]);
+      UNROLL for (int i = 0; i < mostSplits; i++) total = all.add(total, v[i], i);
       write(b, total, all);
     }
   }
 
   // Head 8b+warp is complete but for its sink, which counts here, once.
   METHOD void write(int b, F2 v, const Joined &all) {
-    float s = sink[b] * log2e, max = maxOf(all.max, s), factor = exp2Approx(all.max - max);
+    float s = sink[b], max = maxOf(all.max, s), factor = exp2Approx(all.max - max);
     factor *= reciprocal(all.sum * factor + exp2Approx(s - max));
     v = F2{v.x * factor, v.y * factor};
     i64 to = ((i64)row * p.heads + head * p.group + b * 8 + warpId) * headDim + laneId * 2;
@@ -432,5 +441,5 @@ template <bool Int8, bool Wide, bool Row> DEVICE void decode(const DecodeParams 
   if (blockX + blockY + blockZ == 0)
     for (int i = threadX; i < p.clearWords; i += threadsX) p.clear[i] = 0;
   Decode<Int8, Wide, Row> d(p);
-  if (d.locate()) d.run();
+  d.run();
 }

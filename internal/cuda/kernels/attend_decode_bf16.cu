@@ -1,7 +1,6 @@
-// Attention of single new tokens over a BF16 cache.
+// Attention of single new tokens over a BF16 cache, up to 8 query heads to a KV head. 128 registers: two blocks of 8 warps
+// share a multiprocessor.
 #include "attend_decode.cuh"
 
 KERNEL(512, 1) decodeRow(const DecodeParams p) { decode<false, false, true>(p); }
 KERNEL(512, 1) decodeRows(const DecodeParams p) { decode<false, false, false>(p); }
-KERNEL(384, 1) decodeRowWide(const DecodeParams p) { decode<false, true, true>(p); }
-KERNEL(384, 1) decodeRowsWide(const DecodeParams p) { decode<false, true, false>(p); }

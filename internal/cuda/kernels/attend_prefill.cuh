@@ -292,7 +292,7 @@ template <bool Int8> struct Prefill {
   }
 };
 
-template <bool Int8> DEVICE void prefill(const AttendTileParams &p) {
+template <bool Int8> DEVICE void prefillTile(const AttendTileParams &p) {
   Prefill<Int8> f(p);
   f.run();
 }
