@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -109,10 +108,9 @@ func chat(ctx context.Context, arg string, f *chatFlags, o tui.Options) (err err
 		return err
 	}
 	defer r.Close()
-	r.describeChanges(&printer{w: o.Err, width: 10})
-	for _, n := range slices.Concat(r.checkpoint.Notes(), r.plan.Notes) {
-		(&printer{w: o.Err, width: 10}).line("note", "%s", n)
-	}
+	p := &printer{w: o.Err, width: 10}
+	r.describeChanges(p)
+	r.describeNotes(p)
 	date, err := dateMode("today", time.Now)
 	if err != nil {
 		return err

@@ -184,7 +184,12 @@ func (r *loaded) describe(p *printer) {
 	p.line("KV cache", "%s (%s): %d positions a sequence, %d in all, %d sequences at once", model.Bytes(plan.KVBytes), r.device.KVFormat,
 		plan.MaxContext, plan.FullPages*plan.PageSize, plan.MaxSeqs)
 	r.describeChanges(p)
-	for _, n := range slices.Concat(c.Notes(), plan.Notes) {
+	r.describeNotes(p)
+}
+
+// describeNotes prints what was decided on the way: by the checkpoint's reader, the plan and the device.
+func (r *loaded) describeNotes(p *printer) {
+	for _, n := range slices.Concat(r.checkpoint.Notes(), r.plan.Notes, r.model.Notes()) {
 		p.line("note", "%s", n)
 	}
 }

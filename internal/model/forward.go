@@ -144,5 +144,13 @@ func (m *Model) Shape() Shape {
 // Memory tells what the loaded model holds on its device.
 func (m *Model) Memory() device.Memory { return m.session.Memory() }
 
+// Notes lists what the device decided while it was loaded, such as what is lossy.
+func (m *Model) Notes() []string {
+	if n, ok := m.session.(device.Noter); ok {
+		return n.Notes()
+	}
+	return nil
+}
+
 // Close frees the session.
 func (m *Model) Close() error { return m.session.Close() }

@@ -88,7 +88,7 @@ func NewPlan(c *checkpoint.Config, info device.Info, r Request) (Plan, error) {
 		p.Notes = append(p.Notes, fmt.Sprintf("context limited to %d of %d positions by a KV cache of %s (more room: %s)", fit, want, Bytes(budget), r.moreRoom(need)))
 		want, pages = fit, fit/p.PageSize
 	}
-	p.MaxContext = want
+	p.MaxContext, p.MaxBlocks = want, pages
 	p.share(pages, windowPages, pageBytes, int64(p.PageSize)*window, budget)
 	return p, nil
 }
