@@ -103,7 +103,7 @@ func (p *expertPlan) choose(x *dtype.Plane) error {
 		return nil
 	case dtype.NF4, dtype.FP4:
 	default:
-		return fmt.Errorf("experts in %v have no GPU kernel: convert the model to MXFP4, NF4 or BF16 experts (hearth convert): %w", x.Format, device.ErrNotSupported)
+		return fmt.Errorf("experts in %v have no GPU kernel: convert the model to MXFP4, NF4 or BF16 experts (hearth convert), or quantise while loading (--quantization bitsandbytes): %w", x.Format, device.ErrNotSupported)
 	}
 	q := x.Quant
 	if q.Block%64 != 0 {

@@ -12,6 +12,7 @@ import (
 // What is not served is refused with a reason, and before anything is allocated.
 func TestExpertRefusals(t *testing.T) {
 	mxfp4, nf4, split, transposed := expertSources[0], expertSources[3], expertSources[13], expertSources[14]
+	c := testContexts(t)["sim"]
 	for name, e := range map[string]struct {
 		src       expertSource
 		change    func(*device.Experts)
@@ -43,7 +44,6 @@ func TestExpertRefusals(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := testContexts(t)["sim"]
 			x := newExpertTest(t, c, expertShape(64, 64, 2, 1))
 			w := x.weights(e.src, 2, 128, 64, true)
 			e.change(w)
@@ -64,8 +64,8 @@ func TestExpertRefusals(t *testing.T) {
 // Experts larger than what is staged at once go to the device in pieces. Every packed byte is compared with that of a load
 // in one piece.
 func TestExpertPieces(t *testing.T) {
+	c := testContexts(t)["sim"]
 	for _, src := range expertSources {
-		c := testContexts(t)["sim"]
 		x := newExpertTest(t, c, expertShape(128, 128, 2, 1))
 		w := x.weights(src, 2, 256, 128, true)
 		var all [][]byte

@@ -33,7 +33,7 @@ const (
 	expertRowThreads = 512
 	rowGroup         = 3 // chunks
 	rowRing          = expertRowThreads / 32 * rowGroup * 512
-	rowStarts        = 8 * 2 * 16
+	rowTables        = 256*4 + 8*2*16
 	rowShared        = 96 << 10 // most, of a block
 	// rowVector is what MXFP4's row kernels want activations multiplied with.
 	rowVector = 0x1p100
@@ -45,7 +45,7 @@ func planRow(units, segments, vectors, cols, sms int) (r rowLaunch, ok bool) {
 	groups := ceilDiv(cols/chunkCols, rowGroup)
 	for blocks := min(sms, units); ; blocks = min(blocks+sms, units) {
 		r.blocks, r.segments = blocks, ceilDiv(units, blocks)*segments
-		r.shared = rowRing + rowStarts + r.segments*(16+groups*64) + vectors*groups*rowGroup*128
+		r.shared = rowRing + rowTables + r.segments*(16+groups*64) + vectors*groups*rowGroup*128
 		if r.shared <= rowShared {
 			return r, true
 		}

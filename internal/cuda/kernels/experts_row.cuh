@@ -26,14 +26,15 @@ struct alignas(16) Segment {
 
 // Shared memory, in this order.
 struct RowShared {
-  u32 ring, starts, segments, vector, sums;
+  u32 ring, map, starts, segments, vector, sums;
   // pitch: bytes of one vector.
   METHOD RowShared(int segmentsAtMost, int vectors, int pitch) {
     ring = sharedAddress(dynamicShared);
-    starts = ring + ringBytes;                         // [mostChosen, 2] NestedStart
-    segments = starts + mostChosen * 2 * 16;           // [segmentsAtMost] Segment
+    map = ring + ringBytes;                   // [256] what codes of scales stand for
+    starts = map + 256 * 4;                   // [mostChosen, 2] NestedStart
+    segments = starts + mostChosen * 2 * 16;  // [segmentsAtMost] Segment
     vector = segments + segmentsAtMost * 16;
-    sums = vector + vectors * pitch;                   // [groups, 16]
+    sums = vector + vectors * pitch;          // [groups, 16]
   }
 };
 
@@ -77,11 +78,11 @@ template <int F> struct RowScales {
     }
   }
   // Turns what load asked for into scales. It waits for the loads.
-  METHOD void finish(const Experts &w) {
+  METHOD void finish(const RowShared &at) {
     if constexpr (F == nested) {
-      float low = loadTable(w.side->map + (a & 255)), high = loadTable(w.side->map + (a >> 8 & 255));
-      a = asBits(unnest(low, asFloat(c), offset));
-      b = asBits(unnest(high, asFloat(d), offset));
+      u32 low = loadShared(at.map + (a & 255) * 4), high = loadShared(at.map + (a >> 8 & 255) * 4);
+      a = asBits(unnest(asFloat(low), asFloat(c), offset));
+      b = asBits(unnest(asFloat(high), asFloat(d), offset));
     }
   }
 };
@@ -132,12 +133,14 @@ template <int F> struct RowStream {
   int groups;          // of a segment
   int segment, group;  // the warp's next
   u32 slot;            // of the ring: this lane's first 16 bytes
+  float mine = 0;      // what code laneId&15 stands for
   RowScales<F> scales;
 
   METHOD RowStream(const Experts &experts, const RowShared &shared, int groupsOfSegment) : w(experts), at(shared), groups(groupsOfSegment) {
     segment = warpId / groups;
     group = warpId % groups;
     slot = at.ring + warpId * (perGroup * 512) + laneId * 16;
+    if constexpr (F != mxfp4) mine = loadTable(w.side->table + (laneId & 15));
   }
   METHOD void advance() {
     segment += rowWarps / groups;
@@ -150,14 +153,14 @@ template <int F> struct RowStream {
   METHOD const u8 *codes(const Segment &s) const { return s.tile + group * (perGroup * chunkBytes(F)) + laneId * 16; }
 
   // The first group: its segment is not in shared memory yet.
-  METHOD void start(const Segment &s, bool ok) {
+  METHOD void startCodes(const Segment &s, bool ok) {
     const u8 *p = codes(s);
     repeat<perGroup>([&](auto k) __attribute__((always_inline)) {
       copyAsync16If<k.value * 512, k.value * chunkBytes(F)>(slot, p, ok);
       commitCopies();
     });
-    scales.load(w, at, s, group * perGroup, ok);
   }
+  METHOD void startScales(const Segment &s, bool ok) { scales.load(w, at, s, group * perGroup, ok); }
 
   METHOD Segment segmentAt(int i) const {
     U4 v = loadShared4(at.segments + i * 16);
@@ -166,11 +169,9 @@ template <int F> struct RowStream {
 
   // pitch: bytes of a vector; 0 where all segments have the same.
   METHOD void run(int segments, int pitch) {
-    float mine = 0;
-    if constexpr (F != mxfp4) mine = w.side->table[laneId & 15];
     bool first = laneId < 4;  // g = 0
     U4 x[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-    if (segment < segments) scales.finish(w);
+    if (segment < segments) scales.finish(at);
     while (segment < segments) {
       u32 vector = at.vector + group * (perGroup * 128) + (laneId & 3) * 16;
       if (pitch) vector += segmentAt(segment).slot * pitch;
@@ -191,7 +192,7 @@ template <int F> struct RowStream {
         copyAsync16If<K * 512, K * chunkBytes(F)>(slot, p, more);
         commitCopies();
         sum.template add<K>(v, x, scales, mine);
-        if constexpr (K == perGroup - 1) coming.finish(w);
+        if constexpr (K == perGroup - 1) coming.finish(at);
       });
       scales = coming;
       if ((laneId & 3) == 0) {
@@ -215,14 +216,17 @@ DEVICE void storeSegment(const RowShared &at, int i, const Segment &s) {
   storeShared4(at.segments + i * 16, {(u32)p, (u32)(p >> 32), (u32)s.number, (u32)s.slot});
 }
 
-// ids: a byte each.
-template <int F> DEVICE void storeStarts(const Experts &w, const RowShared &at, u64 ids, int topK) {
+// What double-quantised scales need in shared memory: their map, which is needed after the next barrier, and where those of
+// the chosen experts begin, which are there at return. ids: a byte each.
+template <int F> DEVICE void storeNested(const Experts &w, const RowShared &at, u64 ids, int topK) {
   if constexpr (F == nested) {
-    if (threadX < topK * 2) {
-      int expert = (int)(ids >> (threadX >> 1) * 8) & 255;
-      const U4 *p = (const U4 *)(w.side->start + expert * 2 + (threadX & 1));
-      storeShared4(at.starts + threadX * 16, loadWeights(p));
-    }
+    U4 start = {0, 0, 0, 0};
+    float value = 0;
+    if (threadX < topK * 2) start = loadWeights(w.side->start + ((int)(ids >> (threadX >> 1) * 8) & 255) * 2 + (threadX & 1));
+    if (threadX < 256) value = loadTable(w.side->map + threadX);
+    if (threadX < topK * 2) storeShared4(at.starts + threadX * 16, start);
+    if (threadX < 256) storeShared(at.map + threadX * 4, value);
+    syncBlock();
   }
 }
 
@@ -285,10 +289,11 @@ template <int F, int N> DEVICE void gateUpRow(const GateUpRowParams &p) {
   int first, last;
   shareOf(p.topK * (p.w.rows >> 4), first, last);
   int segments = last - first;
-  storeStarts<F>(p.w, at, ids, p.topK);
-  if constexpr (F == nested) syncBlock();
   RowStream<F> stream(p.w, at, groups);
-  stream.start(gateUpSegment(p, F, ids, first + minOf(stream.segment, maxOf(segments - 1, 0))), stream.segment < segments);
+  Segment start = gateUpSegment(p, F, ids, first + minOf(stream.segment, maxOf(segments - 1, 0)));
+  stream.startCodes(start, stream.segment < segments);
+  storeNested<F>(p.w, at, ids, p.topK);
+  stream.startScales(start, stream.segment < segments);
   for (int i = threadX; i < segments; i += rowThreads) storeSegment(at, i, gateUpSegment(p, F, ids, first + i));
 
   if (blockX == 0 && warpId == 0) {
@@ -365,10 +370,11 @@ template <int F> DEVICE void downRow(const DownRowParams &p) {
   int first, last;
   shareOf(2 * u.tiles, first, last);
   int segments = (last - first) * u.half;
-  storeStarts<F>(p.w, at, ids, p.topK);
-  if constexpr (F == nested) syncBlock();
   RowStream<F> stream(p.w, at, groups);
-  stream.start(downSegment<F>(p, u, ids, first, minOf(stream.segment, maxOf(segments - 1, 0))), stream.segment < segments);
+  Segment start = downSegment<F>(p, u, ids, first, minOf(stream.segment, maxOf(segments - 1, 0)));
+  stream.startCodes(start, stream.segment < segments);
+  storeNested<F>(p.w, at, ids, p.topK);
+  stream.startScales(start, stream.segment < segments);
   for (int i = threadX; i < segments; i += rowThreads) storeSegment(at, i, downSegment<F>(p, u, ids, first, i));
 
   // The vectors, each followed by zeros to a whole number of groups.
