@@ -45,7 +45,7 @@ func execCopyAsync(w *warp, in *inst) {
 			for step > size-i {
 				step /= 2
 			}
-			copy(c.data[i:], w.globalLoad(l, from+uint64(i), step))
+			copy(c.data[i:], w.globalLoad(l, from+uint64(i), step, 0))
 			i += step
 		}
 		s := &w.block.shared

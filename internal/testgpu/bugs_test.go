@@ -34,6 +34,7 @@ func TestBugs(t *testing.T) {
 		{"divergedShuffle", LaunchFailed, "deadlock by divergence"},
 		{"shuffleFromAbsent", LaunchFailed, "shuffle reads lane 16, which does not take part"},
 		{"spin", LaunchTimeout, "instructions: it spins"},
+		{"globalRace", LaunchFailed, "race on byte|was never written"},
 		{"divideByZero", LaunchFailed, "integer division by zero"},
 	} {
 		t.Run(c.kernel, func(t *testing.T) {
@@ -44,7 +45,7 @@ func TestBugs(t *testing.T) {
 				out := r.alloc(4 * words)
 				prepare := func() {
 					// What a kernel reads before it writes: the copies' source. globalOutside starts at the last 64 words.
-					if strings.HasPrefix(c.kernel, "copy") {
+					if strings.HasPrefix(c.kernel, "copy") || c.kernel == "spin" {
 						r.Set32(out, 7, words)
 					}
 				}
@@ -76,6 +77,24 @@ func TestBugs(t *testing.T) {
 // containsAny reports whether s contains one of the words that | separates.
 func containsAny(s, words string) bool {
 	return slices.ContainsFunc(strings.Split(words, "|"), func(w string) bool { return strings.Contains(s, w) })
+}
+
+// Blocks may share global memory behind a fence and an atomic access on either side, and in no other way. One worker:
+// with more, which of the two blocks comes last is not known.
+func TestBlockRaces(t *testing.T) {
+	for kind, want := range []string{"", "race on byte", "race on byte", "race on byte"} {
+		r := newRig(t, Config{Workers: 1}, "testdata/bugs.ptx")
+		rc := r.try("blockRace", [3]int{2, 1, 1}, [3]int{64, 1, 1}, 0, put(r, make([]uint32, 128)), put(r, []uint32{0}), r.alloc(256), int32(kind))
+		if (rc == Success) != (want == "") || !strings.Contains(r.LastError(), want) {
+			t.Errorf("kind %d: %d %s", kind, rc, r.LastError())
+		}
+	}
+	for bug, want := range []int{Success, LaunchFailed} {
+		r := newRig(t, Config{Workers: 1}, "testdata/bugs.ptx")
+		if rc := r.try("halvesOfBlocks", [3]int{2, 1, 1}, [3]int{64, 1, 1}, 0, r.alloc(256), int32(bug)); rc != want {
+			t.Errorf("bug %d: %d %s", bug, rc, r.LastError())
+		}
+	}
 }
 
 func TestFreedMemory(t *testing.T) {

@@ -51,16 +51,17 @@ func (d *decoder) instruction() error {
 	return d.unknown()
 }
 
-// hint decodes instructions that change nothing here: blocks see memory in order.
+// hint decodes fences, and instructions that change nothing here.
 func (d *decoder) hint(o opcode) error {
+	scope := ""
 	switch o.root {
 	case "membar":
-		if o.take("cta", "gl", "sys") == "" {
+		if scope = o.take("cta", "gl", "sys"); scope == "" {
 			return d.unknown()
 		}
 	case "fence":
 		o.take("sc", "acq_rel")
-		if o.take("cta", "gpu", "sys") == "" {
+		if scope = o.take("cta", "gpu", "sys"); scope == "" {
 			return d.unknown()
 		}
 	case "prefetch":
@@ -76,6 +77,9 @@ func (d *decoder) hint(o opcode) error {
 	}
 	if !o.done() {
 		return d.unknown()
+	}
+	if scope != "" && scope != "cta" {
+		d.emit(inst{fn: execFence})
 	}
 	return nil
 }

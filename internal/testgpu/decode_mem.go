@@ -14,6 +14,9 @@ func (d *decoder) loadStore(o opcode) error {
 			return d.unknown()
 		}
 		in.flags |= memStrong
+		if order != "relaxed" {
+			in.flags |= memOrdered
+		}
 	}
 	where := o.space()
 	in.sub = uint8(where)
@@ -114,9 +117,16 @@ func (d *decoder) vector(in *inst, value arg, t scalar, load bool) error {
 
 // atom decodes atom and red: {.order}{.scope}{.space}.op{.noftz}.type.
 func (d *decoder) atom(o opcode) error {
-	o.take("relaxed", "acquire", "release", "acq_rel")
-	o.take("cta", "gpu", "sys")
 	in := inst{fn: execAtom, d: -1, more: &extra{}}
+	switch o.take("relaxed", "acquire", "release", "acq_rel") {
+	case "acquire":
+		in.flags = orderAcquire
+	case "release":
+		in.flags = orderRelease
+	case "acq_rel":
+		in.flags = orderAcquire | orderRelease
+	}
+	o.take("cta", "gpu", "sys")
 	where := o.space()
 	if where != generic && where != global && where != shared {
 		return d.unknown()

@@ -103,13 +103,15 @@ type warp struct {
 	carry    uint32
 	lastSync uint32 // time of the warp's last synchronisation
 	copies   copyQueue
+	fences   fences
 	locals   localMemory
 	cached   *allocation // the last one that was hit
 	barrier  int         // where the warp waits
 
-	t32 lanes
-	t64 lanes64
-	f   [3]lanes
+	strong [8]byte // what a strong load read
+	t32    lanes
+	t64    lanes64
+	f      [3]lanes
 }
 
 // fault ends a launch. It is thrown with panic inside a launch and caught at the block's run.

@@ -1,6 +1,7 @@
 package testgpu
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"sync/atomic"
 	"unsafe"
@@ -27,8 +28,12 @@ func execAtom(w *warp, in *inst) {
 		var old uint64
 		switch where {
 		case global:
-			p := w.globalLoad(l, addr, n)
+			p := w.globalLoad(l, addr, n, stampStrong)
+			a, off := w.place(l, addr, n)
+			w.traceStore(a, int(off), p, l, stampStrong)
+			w.beforeAtomic(l, in.flags&orderRelease != 0)
 			old = atomicUpdate(p, func(old uint64) uint64 { return in.more.update(old, b, c) })
+			w.afterAtomic(l, in.flags&orderAcquire != 0)
 		case shared:
 			old = w.sharedUpdate(in, l, addr, b, c)
 		default:
@@ -78,6 +83,37 @@ func atomicUpdate(p []byte, update func(uint64) uint64) uint64 {
 		if old := atomic.LoadUint32(at); atomic.CompareAndSwapUint32(at, old, uint32(update(uint64(old)))) {
 			return uint64(old)
 		}
+	}
+}
+
+// strongLoad is a volatile, relaxed or acquiring load of global memory, atomic up to 8 bytes.
+func (w *warp) strongLoad(in *inst, lane int, addr uint64, n int) []byte {
+	p := w.globalLoad(lane, addr, n, stampStrong)
+	if n == 4 || n == 8 {
+		v := atomicUpdate(p, func(old uint64) uint64 { return old })
+		binary.LittleEndian.PutUint64(w.strong[:], v)
+		p = w.strong[:n]
+	}
+	w.afterAtomic(lane, in.flags&memOrdered != 0)
+	return p
+}
+
+// strongStore is a volatile, relaxed or releasing store to global memory.
+func (w *warp) strongStore(in *inst, lane int, addr uint64, p []byte) {
+	a, off := w.place(lane, addr, len(p))
+	w.traceStore(a, int(off), p, lane, stampStrong)
+	w.beforeAtomic(lane, in.flags&memOrdered != 0)
+	to := a.data[off : off+uint64(len(p))]
+	switch len(p) {
+	case 4:
+		atomicUpdate(to, func(uint64) uint64 { return uint64(le32(p)) })
+	case 8:
+		atomicUpdate(to, func(uint64) uint64 { return le64(p) })
+	default:
+		copy(to, p)
+	}
+	if written := a.written[off : off+uint64(len(p))]; !allWritten(written) {
+		fill(written, 1)
 	}
 }
 

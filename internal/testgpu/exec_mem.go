@@ -19,9 +19,10 @@ const (
 )
 
 const (
-	memSigned = 1 << iota // extend by sign
-	memReg64              // registers have 64 bits
-	memStrong             // volatile, relaxed, acquire or release
+	memSigned  = 1 << iota // extend by sign
+	memReg64               // registers have 64 bits
+	memStrong              // volatile, relaxed, acquire or release
+	memOrdered             // acquire or release
 )
 
 func le16(p []byte) uint16       { return binary.LittleEndian.Uint16(p) }
@@ -73,7 +74,10 @@ func (w *warp) load(in *inst, lane int, addr uint64, n int) []byte {
 	}
 	switch where {
 	case global:
-		return w.globalLoad(lane, addr, n)
+		if in.flags&memStrong != 0 {
+			return w.strongLoad(in, lane, addr, n)
+		}
+		return w.globalLoad(lane, addr, n, 0)
 	case shared:
 		return w.block.shared.load(w, lane, addr, n, strength(in))
 	case local:
@@ -141,12 +145,13 @@ func (w *warp) place(lane int, addr uint64, n int) (*allocation, uint64) {
 	return a, off
 }
 
-func (w *warp) globalLoad(lane int, addr uint64, n int) []byte {
+func (w *warp) globalLoad(lane int, addr uint64, n int, strong stamp) []byte {
 	a, off := w.place(lane, addr, n)
 	written := a.written[off : off+uint64(n)]
 	if !allWritten(written) {
 		w.fail(LaunchFailed, lane, "read of %d bytes at %s: byte %d was never written", n, w.block.launch.gpu.memory.describe(addr), firstZero(written))
 	}
+	w.traceLoad(a, int(off), n, lane, strong)
 	return a.data[off : off+uint64(n)]
 }
 
@@ -172,7 +177,12 @@ func (w *warp) store(in *inst, lane int, addr uint64, p []byte) {
 	}
 	switch where {
 	case global:
+		if in.flags&memStrong != 0 {
+			w.strongStore(in, lane, addr, p)
+			return
+		}
 		a, off := w.place(lane, addr, len(p))
+		w.traceStore(a, int(off), p, lane, 0)
 		copy(a.data[off:], p)
 		fill(a.written[off:off+uint64(len(p))], 1)
 	case shared:

@@ -24,27 +24,36 @@ func (w *warp) stride(in *inst) (first uint64, step int64, ok bool) {
 	return first, step, ok && step >= 0 && step <= 1<<20
 }
 
-// globalRow finds the bytes of all lanes; n is a lane's.
-func (w *warp) globalRow(in *inst, n int) (data, written []byte, step int, ok bool) {
+// globalRow finds the bytes of all lanes, size in all; n is a lane's.
+func (w *warp) globalRow(in *inst, n int) (a *allocation, off, size, step int, ok bool) {
 	first, far, ok := w.stride(in)
-	if !ok || (first|uint64(far))&uint64(n-1) != 0 {
-		return nil, nil, 0, false
+	if !ok || (first|uint64(far))&uint64(n-1) != 0 || in.flags&memStrong != 0 {
+		return nil, 0, 0, 0, false
 	}
-	a, off := w.place(0, first, n)
-	size := uint64(31*far) + uint64(n)
-	if size > uint64(len(a.data))-off {
-		return nil, nil, 0, false
+	a, at := w.place(0, first, n)
+	size = 31*int(far) + n
+	if uint64(size) > uint64(len(a.data))-at {
+		return nil, 0, 0, 0, false
 	}
-	return a.data[off : off+size], a.written[off : off+size], int(far), true
+	return a, int(at), size, int(far), true
 }
 
 func (w *warp) loadGlobalRow(in *inst) bool {
 	n := int(in.width) * int(in.count)
-	data, written, step, ok := w.globalRow(in, n)
-	if !ok || !rowWritten(written, step, n) {
+	a, off, size, step, ok := w.globalRow(in, n)
+	if !ok || !rowWritten(a.written[off:off+size], step, n) {
 		return false
 	}
-	w.takeRow(in, data, step)
+	if a.history.made.Load() && w.block.launch.trace != 0 {
+		between := 1
+		if step == 0 {
+			between = 31 // the first and the last stand for all
+		}
+		for l := 0; l < 32; l += between {
+			w.traceLoad(a, off+l*step, n, l, 0)
+		}
+	}
+	w.takeRow(in, a.data[off:off+size], step)
 	return true
 }
 
@@ -102,10 +111,14 @@ func (w *warp) storeGlobalRow(in *inst) bool {
 	if in.width != 4 || in.flags&memReg64 != 0 {
 		return false
 	}
-	data, written, step, ok := w.globalRow(in, n)
+	a, off, size, step, ok := w.globalRow(in, n)
 	if !ok || step < n {
 		return false
 	}
+	if !w.traceStores(a, off, step, n) {
+		return false
+	}
+	data, written := a.data[off:off+size], a.written[off:off+size]
 	for i, slot := range in.vec {
 		v := w.r32(slot)
 		for l := range v {

@@ -20,6 +20,8 @@ type launch struct {
 	order   []int32 // of blocks, when shuffled
 	failed  atomic.Pointer[string]
 	rc      atomic.Int64
+	trace   trace // the launch's part of traces; 0: races are not looked for
+	syncs   syncs
 }
 
 // block is a thread block with its warps; workers use one again and again.
@@ -37,6 +39,7 @@ type block struct {
 	preds      []uint32
 	order      []int
 	random     *rand.Rand
+	acquired   int64 // moment up to which the block has seen what others published
 }
 
 // quantum is how long a warp runs before another one gets its turn.
@@ -65,6 +68,7 @@ func (g *GPU) Launch(fn uint64, grid, blockDim [3]int, shared int, params []byte
 			l.order[i] = int32(v)
 		}
 	}
+	g.watch(l, blocks)
 	workers := min(g.config.Workers, blocks)
 	for len(g.idle) < workers {
 		g.idle = append(g.idle, &block{})
@@ -202,7 +206,8 @@ func grow[T any](s []T, n int) []T {
 func (b *block) run(i int) (failed *fault) {
 	l := b.launch
 	b.serial = i
-	b.id = [3]int{i % l.grid[0], i / l.grid[0] % l.grid[1], i / l.grid[0] / l.grid[1]}
+	b.id = l.blockID(i)
+	b.acquired = 0
 	b.shared.reset(l.kernel.code.staticShared+l.dynamic, l.kernel.code.sharedAlign)
 	b.barriers = [16]barrier{}
 	b.steps = 0
@@ -244,6 +249,7 @@ func (w *warp) start(threads int) {
 	w.state = ready
 	w.lastSync = 1
 	w.carry = 0
+	w.fences = fences{}
 	w.copies.reset()
 	w.locals.reset(w.code.frame)
 }

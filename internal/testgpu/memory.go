@@ -17,6 +17,7 @@ type allocation struct {
 	data    []byte // 16-byte aligned
 	written []byte // 1 for each byte that holds a value, else 0
 	owned   bool   // by a module
+	history history
 }
 
 // memory holds the allocations in ascending order of their addresses.

@@ -27,12 +27,13 @@ func (s stamp) time() uint32 { return uint32(s >> stampShift) }
 type cell struct{ w, r stamp }
 
 type sharedMemory struct {
-	data    []byte
-	cells   []cell    // one for each 4 bytes
-	bytes   [][4]cell // of mixed words
-	base    uint64    // address of data[0]
-	now     uint32
-	lastBar uint32
+	data      []byte
+	cells     []cell    // one for each 4 bytes
+	bytes     [][4]cell // of mixed words
+	base      uint64    // address of data[0]
+	now       uint32
+	lastBar   uint32
+	forgotten bool // time has started again
 }
 
 // reset makes n bytes of uninitialised shared memory, of which only addresses aligned to align are special.
@@ -45,7 +46,7 @@ func (s *sharedMemory) reset(n, align int) {
 	s.data, s.cells = s.data[:n], s.cells[:(n+3)/4]
 	clear(s.cells)
 	s.base = 1024 + uint64(align)
-	s.now, s.lastBar = 1, 1
+	s.now, s.lastBar, s.forgotten = 1, 1, false
 }
 
 // tick advances time.
@@ -73,7 +74,7 @@ func (s *sharedMemory) forget() {
 			}
 		}
 	}
-	s.now, s.lastBar = 2, 2
+	s.now, s.lastBar, s.forgotten = 2, 2, true
 }
 
 func (s *sharedMemory) barrier() {

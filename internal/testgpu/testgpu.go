@@ -32,15 +32,16 @@ const (
 
 // Config describes the GPU. The zero value is a GeForce RTX 3090 in miniature.
 type Config struct {
-	Name           string
-	Major, Minor   int
-	SMs            int
-	SharedPerBlock int    // bytes a block may ask for by SetMaxShared; 0: 99 KiB
-	Memory         int64  // bytes of device memory; 0: 4 GiB
-	Driver         int    // as cuDriverGetVersion; 0: 12040
-	Workers        int    // blocks that run at the same time; 0: GOMAXPROCS. 1 makes every launch deterministic
-	Shuffle        uint64 // seed of the order of blocks and warps; 0: ascending
-	MaxSteps       int64  // warp instructions that a block may execute before its launch fails; 0: 1<<28
+	Name              string
+	Major, Minor      int
+	SMs               int
+	SharedPerBlock    int    // bytes a block may ask for by SetMaxShared; 0: 99 KiB
+	Memory            int64  // bytes of device memory; 0: 4 GiB
+	Driver            int    // as cuDriverGetVersion; 0: 12040
+	Workers           int    // blocks that run at the same time; 0: GOMAXPROCS. 1 makes every launch deterministic
+	Shuffle           uint64 // seed of the order of blocks and warps; 0: ascending
+	IgnoreGlobalRaces bool   // do not look for races in global memory
+	MaxSteps          int64  // warp instructions that a block may execute before its launch fails; 0: 1<<28
 }
 
 // GPU is one device with its memory and modules. Its methods may be called from any goroutine, one at a time runs.
@@ -57,6 +58,7 @@ type GPU struct {
 	idle     []*block
 	launches uint64
 	executed atomic.Int64
+	watched  uint64 // launches, as traces number them
 }
 
 type failure struct{ after, rc int }

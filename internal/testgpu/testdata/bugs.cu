@@ -184,9 +184,39 @@ KERNEL shuffleFromAbsent(u32 *out, int bug) {
 }
 KERNEL spin(u32 *out, int bug) {
   u32 v;
-  out[0] = 0;
   do asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(out) : "memory");
-  while (v == 0 && bug);
+  while (v == 7 && bug);
+  out[64 + threadX] = v;
+}
+// Races in global memory: between warps; between blocks, with kind 1 no synchronisation, 2 no fence before the atomic,
+// 3 none after it.
+KERNEL globalRace(u32 *out, int bug) {
+  asm volatile("st.global.u32 [%0], %1;" ::"l"(out + threadX), "r"(threadX) : "memory");
+  if (!bug) sync();
+  u32 v;
+  asm volatile("ld.global.u32 %0, [%1];" : "=r"(v) : "l"(out + 63 - threadX) : "memory");
+  sync();
   out[threadX] = v;
 }
+KERNEL blockRace(u32 *out, u32 *count, u32 *sum, int kind) {
+  SHARED static bool last;
+  out[blockX * 64 + threadX] = threadX;
+  sync();
+  if (threadX == 0) {
+    u32 old = 1;
+    if (kind != 2) asm volatile("fence.acq_rel.gpu;" ::: "memory");
+    if (kind != 1) asm volatile("atom.global.add.u32 %0, [%1], 1;" : "=r"(old) : "l"(count) : "memory");
+    if (kind != 3) asm volatile("fence.acq_rel.gpu;" ::: "memory");
+    last = old == 1;
+  }
+  sync();
+  if (last) {
+    u32 a, b;
+    asm volatile("ld.global.cg.u32 %0, [%1];" : "=r"(a) : "l"(out + threadX) : "memory");
+    asm volatile("ld.global.cg.u32 %0, [%1];" : "=r"(b) : "l"(out + 64 + threadX) : "memory");
+    sum[threadX] = a + b;
+  }
+}
+// Halves of a word from two blocks; with bug, the same half.
+KERNEL halvesOfBlocks(unsigned short *out, int bug) { out[2 * threadX + (bug ? 0 : blockX)] = blockX; }
 KERNEL divideByZero(u32 *out, int bug) { out[threadX] = 100 / (bug ? threadX : threadX + 1); }
