@@ -36,15 +36,25 @@ func (c *cache) get(key string) []byte {
 		return nil
 	}
 	b, err := os.ReadFile(filepath.Join(c.dir, key))
-	if err != nil || len(b) <= sha256.Size {
+	if err != nil {
 		return nil
 	}
-	sum := sha256.Sum256(b[sha256.Size:])
-	if !bytes.Equal(sum[:], b[:sha256.Size]) {
-		c.drop(key)
-		return nil
+	if len(b) > sha256.Size {
+		if sum := sha256.Sum256(b[sha256.Size:]); bytes.Equal(sum[:], b[:sha256.Size]) {
+			return b[sha256.Size:]
+		}
 	}
-	return b[sha256.Size:]
+	c.drop(key)
+	return nil
+}
+
+// has says whether there is an entry; get says whether it is whole.
+func (c *cache) has(key string) bool {
+	if c.dir == "" {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(c.dir, key))
+	return err == nil
 }
 
 func (c *cache) drop(key string) { os.Remove(filepath.Join(c.dir, key)) }

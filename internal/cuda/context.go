@@ -202,6 +202,7 @@ func (c *context) poll(call string, ask func() status) error {
 		if i%16 != 0 {
 			continue
 		}
+		runtime.Gosched() // a stream's readers may be waiting for a processor
 		switch waited := time.Since(start); {
 		case waited > patience:
 			c.lose(fmt.Errorf("no answer for %v", patience))

@@ -5,9 +5,15 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path"
 	"regexp"
+	"runtime"
 	"strconv"
+	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // The kernels, compiled by clang for compute capability 8.0 in PTX 7.0 (kernels/build.go). The driver compiles them for
@@ -36,8 +42,11 @@ type kernel struct {
 // modules are the compiled PTX files of a context, loaded when a kernel of theirs is first asked for.
 type modules struct {
 	loaded map[string]*module
+	ahead  map[string][]byte // compiled and not yet loaded
 	cache  cache
-	spent  time.Duration // in the driver's compiler
+
+	compiled int           // modules that the cache lacked
+	spent    time.Duration // on them
 }
 
 type module struct {
@@ -108,7 +117,7 @@ func (c *context) module(name string) (*module, error) {
 		return nil, fmt.Errorf("kernels/%s.ptx: %w", name, err)
 	}
 	if m.handle, err = c.loadModule(name, ptx); err != nil {
-		return nil, fmt.Errorf("kernels/%s.ptx: %w", name, err)
+		return nil, err
 	}
 	if ms.loaded == nil {
 		ms.loaded = map[string]*module{}
@@ -131,15 +140,16 @@ func (c *context) loadModule(name string, ptx []byte) (uintptr, error) {
 			return 0, c.lost
 		}
 	}
-	start := time.Now()
-	cubin, log, s := c.d.link(ptx)
-	if err := c.noteLog("cuLinkComplete", s, log); err != nil {
-		return 0, err
+	if ms.ahead[name] == nil {
+		if err := c.link([]*compilation{{name: name, ptx: ptx}}); err != nil {
+			return 0, err
+		}
 	}
-	ms.spent += time.Since(start)
+	cubin := ms.ahead[name]
+	delete(ms.ahead, name)
 	h, log, s := c.d.moduleLoad(cubin)
 	if err := c.noteLog("cuModuleLoadDataEx", s, log); err != nil {
-		return 0, err
+		return 0, fmt.Errorf("kernels/%s.ptx: %w", name, err)
 	}
 	if err := ms.cache.put(key, cubin); err != nil {
 		c.log.Warn("compiled kernels cannot be kept; the next start compiles them again", "error", err)
@@ -148,11 +158,80 @@ func (c *context) loadModule(name string, ptx []byte) (uintptr, error) {
 	return h, nil
 }
 
+// compile has the driver compile what the cache lacks of modules, several at a time: uncached, each takes it a good part of
+// a second. Those that patterns name without there being one are none.
+func (c *context) compile(patterns ...string) error {
+	c.enter()
+	defer c.leave()
+	ms := &c.modules
+	var work []*compilation
+	for _, pattern := range patterns {
+		files, err := fs.Glob(ptxFiles, "kernels/"+pattern+".ptx")
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			ptx, err := ptxFiles.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			name := strings.TrimSuffix(path.Base(file), ".ptx")
+			if ms.loaded[name] == nil && ms.ahead[name] == nil && !ms.cache.has(c.cacheKey(ptx)) {
+				work = append(work, &compilation{name: name, ptx: ptx})
+			}
+		}
+	}
+	return c.link(work)
+}
+
+// link runs the driver's compiler.
+func (c *context) link(work []*compilation) error {
+	if c.lost != nil || len(work) == 0 {
+		return c.lost
+	}
+	ms, start := &c.modules, time.Now()
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, w := range work {
+		g.Go(func() error { w.run(c); return nil })
+	}
+	_ = g.Wait() // results are in work
+	ms.compiled, ms.spent = ms.compiled+len(work), ms.spent+time.Since(start)
+	if ms.ahead == nil {
+		ms.ahead = map[string][]byte{}
+	}
+	for _, w := range work {
+		if err := c.noteLog(w.call, w.status, w.log); err != nil {
+			return fmt.Errorf("kernels/%s.ptx: %w", w.name, err)
+		}
+		ms.ahead[w.name] = w.cubin
+	}
+	return nil
+}
+
+// compilation is one module's way through the driver's compiler.
+type compilation struct {
+	name, call, log string
+	ptx, cubin      []byte
+	status          status
+}
+
+// run is called on a goroutine of its own, so it makes the context current on its thread and leaves the books alone.
+func (w *compilation) run(c *context) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	w.call = "cuCtxSetCurrent"
+	if w.status = c.d.setCurrent(c.handle); w.status == success {
+		w.call = "cuLinkComplete"
+		w.cubin, w.log, w.status = c.d.link(w.ptx)
+	}
+}
+
 func (ms *modules) unload(c *context, errs *[]error) {
 	for _, m := range ms.loaded {
 		*errs = append(*errs, c.note("cuModuleUnload", c.d.moduleUnload(m.handle)))
 	}
-	ms.loaded = nil
+	ms.loaded, ms.ahead = nil, nil
 }
 
 var (

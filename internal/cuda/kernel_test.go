@@ -197,3 +197,32 @@ func TestList(t *testing.T) {
 		t.Error("listing made a context")
 	}
 }
+
+// Modules compiled ahead are not compiled again, whether they come from there, from the cache or are loaded already.
+func TestCompileAhead(t *testing.T) {
+	dir := t.TempDir()
+	for start := range 2 {
+		m, c := simContext(t, testgpu.Config{})
+		c.modules.cache.dir = dir
+		if err := c.compile("st*", "sample", "nosuch"); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := c.kernel(unpackSpec()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.compile("step"); err != nil {
+			t.Fatal(err)
+		}
+		// The second start finds what the first has used.
+		if n := m.calls["cuLinkComplete"]; n != 2-start || c.modules.compiled != n {
+			t.Errorf("start %d: %d compiled, %d in the books", start, n, c.modules.compiled)
+		}
+	}
+	m, c := simContext(t, testgpu.Config{})
+	m.failAfter("cuLinkComplete", 1, invalidPTX)
+	if err := c.compile("step"); err == nil || !strings.Contains(err.Error(), "kernels/step.ptx: cuLinkComplete") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -26,6 +26,13 @@ func (s *session) LoadHead(norm []float32, p dtype.Plane) error {
 		}
 		return s.loadVectors(u, []vector{{&s.finalNorm, norm}})
 	})
+	if n := &s.c.modules; n.compiled > 0 {
+		text := fmt.Sprintf("the driver compiled %d kernel modules in %.1f s", n.compiled, n.spent.Seconds())
+		if n.cache.dir != "" {
+			text += ", kept in " + n.cache.dir
+		}
+		s.note(text)
+	}
 	return errors.Join(err, s.endLoading())
 }
 
@@ -91,6 +98,13 @@ func (s *session) LoadLayer(l int, w *device.Layer) error {
 		}
 		n, err := layerBytes(s.shape, s.dense, s.experts, w, s.options)
 		if err != nil {
+			return err
+		}
+		names, err := s.layerModules(w)
+		if err != nil {
+			return err
+		}
+		if err := s.c.compile(names...); err != nil {
 			return err
 		}
 		if err := s.c.reserve(n, useWeights); err != nil {

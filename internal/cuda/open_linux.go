@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"runtime"
 
 	"github.com/ebitengine/purego"
 
@@ -12,6 +13,8 @@ import (
 
 // loadDriver opens the driver's library: the system's, or that of the Windows host under WSL.
 func loadDriver() (*driver, error) {
+	runtime.LockOSThread() // the loader keeps its last error per thread
+	defer runtime.UnlockOSThread()
 	var first error
 	for _, name := range []string{"libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1"} {
 		lib, err := purego.Dlopen(name, purego.RTLD_NOW|purego.RTLD_GLOBAL)

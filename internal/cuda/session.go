@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"hearth/internal/device"
+	"hearth/internal/dtype"
 )
 
 // session is one model on one GPU.
@@ -95,6 +96,9 @@ func (s *session) open(spec device.Spec, lim device.Limits) (err error) {
 		return err
 	}
 	s.layers, s.loaded = make([]layerWeights, spec.Layers), make([]bool, spec.Layers)
+	if err := c.compile(s.openModules()...); err != nil {
+		return err
+	}
 	if s.attend, err = newAttend(c, s.shape, s.options.Int8KV); err != nil {
 		return err
 	}
@@ -119,6 +123,9 @@ func (s *session) open(spec device.Spec, lim device.Limits) (err error) {
 	if err := s.openKV(); err != nil {
 		return err
 	}
+	if s.options.Int8KV {
+		s.note("keys and values: rounded to int8, with a scale for each token and head")
+	}
 	if s.options.NoGraphs {
 		s.note("CUDA graphs are off: decoding is slower")
 	} else {
@@ -127,7 +134,38 @@ func (s *session) open(spec device.Spec, lim device.Limits) (err error) {
 	return c.queue.sync()
 }
 
-// activationSizes lists the buffers of the activations, in bytes.
+// openModules names the kernels that every model needs.
+func (s *session) openModules() []string {
+	kv, wide := "_bf16", ""
+	if s.options.Int8KV {
+		kv = "_int8"
+	}
+	if s.shape.group > 8 {
+		wide = "_wide"
+	}
+	return []string{"step", "norm", "rope", "route", "pack", "dense_pack", "sample", "pick", "attend_decode" + wide + kv, "attend_prefill" + kv}
+}
+
+// layerModules names those of its formats.
+func (s *session) layerModules(w *device.Layer) ([]string, error) {
+	var names []string
+	o := denseOptions{int8: s.options.Int8Dense}
+	for _, planes := range [][]dtype.Plane{{w.Q.Weight, w.K.Weight, w.V.Weight}, {w.O.Weight}} {
+		f, _ := denseChoice(planes, o)
+		names = append(names, "dense_row_"+f.kernelSuffix(), "dense_gemm_"+f.kernelSuffix())
+	}
+	for _, x := range []*device.Experts{&w.GateUp, &w.Down} {
+		p, err := planExperts(x)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, "experts_*_"+p.format.suffix())
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// sizes lists the buffers of the activations, in bytes.
 func (a *activations) sizes(s *shape, planeFloats int64) []sized {
 	T, H, R := int64(s.MaxTokens), int64(s.Hidden), int64(s.MaxLogits)
 	q := int64(s.Heads * headDim)

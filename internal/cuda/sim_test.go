@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -17,6 +18,7 @@ import (
 // page-locked memory are made here: everything runs at once, except what is captured, which runs when its graph does. It
 // is stricter than the driver: a call without a current context fails, and so does whatever a capture should not meet.
 type sim struct {
+	mu   sync.Mutex // of what follows; modules are compiled on several goroutines
 	gpu  *testgpu.GPU
 	c    *context // that calls come from, once it is open
 	next uintptr
@@ -76,6 +78,8 @@ func (m *sim) failAfter(call string, n int, s status) {
 
 // enter counts a call, and says what it must return at once.
 func (m *sim) enter(call string) status {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.calls[call]++
 	if m.dead {
 		m.late = append(m.late, call)
