@@ -66,7 +66,7 @@ OpenAI-compatible URL. It reads every checkpoint in its own format and keeps att
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err} })
-	root.AddCommand(newServe(s), newChat(s), newInspect(s), newConvert(s), newEval(s), newPull(s), newVersion(s))
+	root.AddCommand(newServe(s), newChat(s), newInspect(s), newConvert(s), newEval(s), newBench(s), newDoctor(s), newPull(s), newVersion(s))
 	return root
 }
 

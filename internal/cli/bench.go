@@ -1,0 +1,268 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hearth/internal/checkpoint"
+	"hearth/internal/device"
+	"hearth/internal/model"
+)
+
+type benchFlags struct {
+	where  deviceFlags
+	hub    hubFlags
+	work   benchWork
+	shape  string
+	format string
+	layers int
+	limits time.Duration
+	plot   string
+	asJSON bool
+}
+
+func newBench(s Streams) *cobra.Command {
+	var f benchFlags
+	c := &cobra.Command{
+		Use:   "bench [MODEL]",
+		Short: "Time decode and prefill against this machine's limits",
+		Long: `Bench times a model's steps, without a server around them: decode over batch sizes and contexts, prefill over prompt
+lengths. It measures the device's memory bandwidth and arithmetic in the same run and gives every speed as a share of what
+they allow. With --shape the weights are made up in memory, so that no model is needed; without either it times the embedded
+demo model. Keys and values of a context are made up too.`,
+		Example: `  hearth bench --shape gpt-oss-20b --format mxfp4
+  hearth bench ./gpt-oss-20b --batch 1,8 --context 0,4096 --prompt 128,2048 --plot speed.svg`,
+		Args: atMost(1, "a model: a folder, a file or ORG/NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return runBench(c.Context(), s, args, &f)
+		},
+	}
+	fs := c.Flags()
+	fs.StringVar(&f.shape, "shape", "", "make up a model of this shape: gpt-oss-20b, gpt-oss-120b or tiny")
+	fs.StringVar(&f.format, "format", "mxfp4", "format of its experts: mxfp4, nf4, nf4-dq or bf16")
+	fs.IntVar(&f.layers, "layers", 0, "make up only so many layers, where memory is short (default: all)")
+	fs.Var(&f.work.batches, "batch", "sequences that decode together, or none (default 1,8; on a GPU 1,8,32,128)")
+	fs.Var(&f.work.contexts, "context", "positions before them (default 0; on a GPU 0,4096)")
+	fs.Var(&f.work.prompts, "prompt", "tokens of a prompt, or none (default 128; on a GPU 128,2048)")
+	fs.IntVar(&f.work.tokens, "tokens", 0, "decode steps timed for each batch and context (default 16; on a GPU 64)")
+	fs.IntVar(&f.work.repeat, "repeat", 3, "times that each prompt is computed")
+	fs.DurationVar(&f.limits, "limits", 500*time.Millisecond, "time for measuring each of the device's limits, before and after; 0: no shares are given")
+	fs.BoolVar(&f.asJSON, "json", false, "print JSON")
+	fs.StringVar(&f.plot, "plot", "", "draw the shares into this SVG file")
+	f.where.add(fs)
+	fs.IntVar(&f.work.chunk, "max-num-batched-tokens", 0, "tokens of a prompt computed in one step (default 512; on a GPU 2048)")
+	f.hub.add(fs)
+	return c
+}
+
+// fillDefaults chooses what a user did not, by the kind of device.
+func (w *benchWork) fillDefaults(kind string) {
+	d := benchWork{batches: sizes{1, 8}, contexts: sizes{0}, prompts: sizes{128}, tokens: 16, chunk: 512}
+	if kind == "cuda" {
+		d = benchWork{batches: sizes{1, 8, 32, 128}, contexts: sizes{0, 4096}, prompts: sizes{128, 2048}, tokens: 64, chunk: 2048}
+	}
+	for _, v := range []struct{ of, or *sizes }{{&w.batches, &d.batches}, {&w.contexts, &d.contexts}, {&w.prompts, &d.prompts}} {
+		if *v.of == nil {
+			*v.of = *v.or
+		}
+	}
+	for _, v := range []struct{ of, or *int }{{&w.tokens, &d.tokens}, {&w.chunk, &d.chunk}} {
+		if *v.of == 0 {
+			*v.of = *v.or
+		}
+	}
+}
+
+func runBench(ctx context.Context, s Streams, args []string, f *benchFlags) (err error) {
+	if len(args) > 0 && f.shape != "" {
+		return fmt.Errorf("%s and --shape %s: name one model", args[0], f.shape)
+	}
+	d, why, err := f.where.open(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeDevice(d)) }()
+	info := d.Info()
+	f.work.fillDefaults(info.Kind)
+	r := &benchReport{
+		Version: Version, Decode: []benchDecode{}, Prefill: []benchPrefill{}, Notes: []string{},
+		Device: benchDevice{Name: info.Name, Kind: info.Kind, Detail: info.Detail, KVFormat: info.KVFormat.String()},
+	}
+	if why != "" {
+		r.Notes = append(r.Notes, "on the CPU: "+why)
+	}
+	weights, done, err := f.source(ctx, s, args, r)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	if err := f.bench(ctx, s, d, weights, r); err != nil {
+		return err
+	}
+	if f.plot != "" {
+		if err := os.WriteFile(f.plot, []byte(r.svg()), 0o644); err != nil {
+			return fmt.Errorf("--plot: %w", err)
+		}
+	}
+	if f.asJSON {
+		e := json.NewEncoder(s.Out)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	r.print(s.Out)
+	return nil
+}
+
+// source is the model to time: made up, or a checkpoint.
+func (f *benchFlags) source(ctx context.Context, s Streams, args []string, r *benchReport) (w model.Weights, done func() error, err error) {
+	if f.shape != "" {
+		m, err := newMade(f.shape, f.format, f.layers, benchSeed)
+		if err != nil {
+			return nil, nil, err
+		}
+		r.Model.Name, r.Model.Source = f.shape, m.String()
+		r.Notes = append(r.Notes, "every layer has weights of its own; the embedding, of which a token reads one row, is the head's memory")
+		return m, func() error { return nil }, nil
+	}
+	if f.layers != 0 {
+		return nil, nil, errors.New("--layers: goes with --shape")
+	}
+	c, err := openModel(ctx, s.Err, modelArg(args), &f.hub)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Model.Name, r.Model.Source = c.Path(), fmt.Sprintf("%s: %s", c.Path(), c.Layout())
+	return c, c.Close, nil
+}
+
+func (f *benchFlags) bench(ctx context.Context, s Streams, d device.Device, w model.Weights, r *benchReport) error {
+	c, work := w.Config(), &f.work
+	if err := work.check(c); err != nil {
+		return err
+	}
+	limits := work.room(c)
+	r.Model.Layers, r.Model.PrefillChunk, r.Model.KVBytes = c.Layers, work.chunk, kvBytes(c, d.Info(), &limits)
+	if err := f.fits(w, d, r.Model.KVBytes); err != nil {
+		return err
+	}
+	if err := r.meter(d, f.limits); err != nil {
+		return err
+	}
+	if err := f.load(ctx, s, d, w, limits, r); err != nil {
+		return err
+	}
+	if err := r.meter(d, f.limits); err != nil { // with the model's memory free again
+		return err
+	}
+	r.judge()
+	return nil
+}
+
+// load loads the model, times it and closes it.
+func (f *benchFlags) load(ctx context.Context, s Streams, d device.Device, w model.Weights, limits device.Limits, r *benchReport) (err error) {
+	start := time.Now()
+	weighed := weigh(w, d.Info().KVFormat)
+	bar := newProgress(s.Err, "loading layers", int64(r.Model.Layers), true)
+	m, err := model.Load(weighed, d, model.Plan{Limits: limits, MaxContext: w.Config().MaxPosition}, func(done, _ int) { bar.set(int64(done)) })
+	bar.finish()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	r.Model.LoadSeconds = time.Since(start).Seconds()
+	r.Model.WeightBytes = weighed.cost.dense + weighed.cost.experts + weighed.cost.head
+	r.Model.BytesToken, r.Model.FlopsToken = weighed.cost.decodeBytes(1, 0), float64(weighed.cost.rowFlops)
+	return f.work.run(ctx, s, m, weighed.cost, limits, r)
+}
+
+// run times everything.
+func (w *benchWork) run(ctx context.Context, s Streams, m *model.Model, c *cost, l device.Limits, r *benchReport) error {
+	if err := m.Prime(benchSeed); err != nil {
+		return err
+	}
+	run := newBenchRun(m, c.config, l)
+	if m.Memory().Mapped > 0 { // a file is read from the disk before anything is timed: many tokens choose all experts
+		if _, err := run.prefill(ctx, warmTokens, warmTokens, 1); err != nil {
+			return err
+		}
+	}
+	bar := newProgress(s.Err, "timing", int64(len(w.batches)*len(w.contexts)+len(w.prompts)), true)
+	defer bar.finish()
+	for _, context := range w.contexts {
+		for _, batch := range w.batches {
+			t, err := run.decode(ctx, batch, context, w.tokens)
+			if err != nil {
+				return err
+			}
+			r.addDecode(batch, context, w.tokens, t, c.decodeBytes(batch, context+warmSteps+w.tokens/2))
+			bar.set(int64(len(r.Decode)))
+		}
+	}
+	for _, prompt := range w.prompts {
+		t, err := run.prefill(ctx, prompt, w.chunk, w.repeat)
+		if err != nil {
+			return err
+		}
+		r.addPrefill(prompt, w.repeat, t, c.prefillFlops(prompt), c.prefillBytes(prompt, w.chunk))
+		bar.set(int64(len(r.Decode) + len(r.Prefill)))
+	}
+	return nil
+}
+
+// meter measures the device's limits and keeps the better of all measurements.
+func (r *benchReport) meter(d device.Device, t time.Duration) error {
+	m, ok := d.(device.Meter)
+	if !ok || t <= 0 {
+		return nil
+	}
+	for _, x := range []struct {
+		best    *float64
+		measure func(time.Duration) (float64, error)
+	}{{&r.Bandwidth, m.ReadBandwidth}, {&r.Arithmetic, m.Arithmetic}} {
+		v, err := x.measure(t)
+		if err != nil && !errors.Is(err, device.ErrNotSupported) {
+			return err
+		}
+		*x.best = max(*x.best, v)
+	}
+	return nil
+}
+
+// kvBytes is what the pages take.
+func kvBytes(c *checkpoint.Config, info device.Info, l *device.Limits) int64 {
+	full, window := model.KVPerToken(c, info.KVFormat)
+	return (full*int64(l.FullPages) + window*int64(l.WindowPages)) * int64(l.PageSize)
+}
+
+// fits refuses what the machine's memory cannot hold: made-up weights and keys and values on the CPU. A GPU's session
+// refuses by itself.
+func (f *benchFlags) fits(w model.Weights, d device.Device, kv int64) error {
+	info := d.Info()
+	m, ok := w.(*made)
+	need := kv
+	if ok {
+		need += m.bytes()
+	}
+	if info.Kind != "cpu" || info.Free == 0 || need <= info.Free*15/16 {
+		return nil
+	}
+	if !ok {
+		return fmt.Errorf("keys and values need %s, %s are free: use a smaller --batch or --context", model.Bytes(kv), model.Bytes(info.Free))
+	}
+	head := int64(2 * m.config.Vocab * m.config.Hidden)
+	layer := (m.bytes() - head + kv) / int64(m.config.Layers)
+	advice := "use a smaller --batch or --context, or a GPU"
+	if fit := (info.Free*15/16 - head) / layer; fit > 0 {
+		advice = fmt.Sprintf("use --layers %d, %s", fit, strings.TrimPrefix(advice, "use "))
+	}
+	return fmt.Errorf("%s with experts in %s takes %s of memory and %s of keys and values, %s are free: %s",
+		f.shape, f.format, model.Bytes(m.bytes()), model.Bytes(kv), model.Bytes(info.Free), advice)
+}
