@@ -123,6 +123,20 @@ func (c *context) fill(dst devptr, n int64, seed uint32, b wordKind) error {
 	return nil
 }
 
+// Prime makes up the keys and values of all layers.
+func (s *session) Prime(seed uint64) error {
+	for l := range s.kv {
+		pages := s.shape.FullPages
+		if s.kv[l].window > 0 {
+			pages = s.shape.WindowPages
+		}
+		if err := s.c.prime(s.shape, &s.kv[l], pages, uint32(seed)+uint32(l)); err != nil {
+			return err
+		}
+	}
+	return s.c.queue.sync()
+}
+
 // prime makes up the keys and values of one layer with so many pages.
 func (c *context) prime(s *shape, kv *kvLayer, pages int, seed uint32) error {
 	n := int64(pages) * int64(s.KVHeads*s.PageSize)
@@ -145,4 +159,7 @@ func (c *context) prime(s *shape, kv *kvLayer, pages int, seed uint32) error {
 	return nil
 }
 
-var _ device.Meter = (*Device)(nil)
+var (
+	_ device.Meter  = (*Device)(nil)
+	_ device.Primer = (*session)(nil)
+)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"hearth/internal/device"
 	"hearth/internal/testgpu"
 )
 
@@ -116,4 +117,27 @@ func TestPrimeLayer(t *testing.T) {
 			}
 		}
 	})
+}
+
+// After priming, a step far into the context sees ordinary keys in every layer.
+func TestPrimeSession(t *testing.T) {
+	for _, int8 := range []bool{false, true} {
+		_, c := simContext(t, testgpu.Config{})
+		m, _ := loadOn(t, &Device{c: c, options: Options{Int8KV: int8}}, "tiny-a/hf-mxfp4")
+		if err := m.Prime(1); err != nil {
+			t.Fatal(err)
+		}
+		table := []int32{4, 0, 3, 7, 9, 11}
+		b := &device.Batch{
+			Tokens: []int32{5}, Positions: []int32{90}, Seqs: []device.Seq{{Count: 1, Full: table, Window: table}},
+			Logits: []device.LogitRow{{Target: 7, Top: 2, Sample: &device.Sampling{}}},
+		}
+		out := make([]device.Output, 1)
+		if err := m.Step(b, out); err != nil {
+			t.Fatal(err)
+		}
+		if p := out[0]; p.Err != nil || !(p.LogProb < 0) || p.Top[0].ID != p.Token {
+			t.Errorf("int8 %v: %+v", int8, p)
+		}
+	}
 }

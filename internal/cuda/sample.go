@@ -88,10 +88,8 @@ func newSampleLayout(vocab, rows int) sampleLayout {
 	return l
 }
 
-// sampleBytes is what newSample allocates. Steps that carry long histories, many masks or many most likely ids take
-// more as they need it.
-func sampleBytes(vocab, rows int) int64 { return newSampleLayout(vocab, rows).size }
-
+// newSample allocates what every step needs. Steps that carry long histories, many masks or many most likely ids take more
+// as they need it.
 func newSample(c *context, s *shape) (*sampleOps, error) {
 	if s.Vocab > 1<<idBits {
 		return nil, fmt.Errorf("vocabulary of %d ids: sampling on the GPU takes at most %d: %w", s.Vocab, 1<<idBits, device.ErrNotSupported)
