@@ -292,3 +292,30 @@ func TestReplayEqualsEager(t *testing.T) {
 		}
 	}
 }
+
+// The lossy options cost what 8 bits cost, and say so: a code's error of 1/254 of the greatest of its block is about
+// seven times BF16's, of some of the roundings.
+func TestLossyOptions(t *testing.T) {
+	ids := prompts(t, "tiny-square", 48)[:2]
+	ids = [][]int32{ids[0][:20], ids[1][:9]}
+	batches := schedule(rand.New(rand.NewPCG(3, 1)), ids, 16)
+	want, _ := loadOn(t, cpuDevice(t), "tiny-square/hf-mxfp4")
+	exact := distributions(t, want, batches)
+	limit := roundingError(t, "tiny-square", ids)
+	for name, c := range parityContexts(t) {
+		for note, o := range map[string]Options{
+			"keys and values: rounded to int8, with a scale for each token and head": {Int8KV: true},
+			"attention: BF16 quantised to 8 bits in blocks of 32":                    {Int8Dense: true},
+		} {
+			m, _ := loadOn(t, &Device{c: c, options: o}, "tiny-square/hf-mxfp4")
+			d := compare(exact, distributions(t, m, batches))
+			t.Logf("%s, %s: %v", name, note, d)
+			if d.median > 4*limit.median || d.median < 1.15*limit.median || d.worst > parityWorst {
+				t.Errorf("%s, %s: %v; BF16 explains %v", name, note, d, limit)
+			}
+			if !slices.Contains(m.Notes(), note) {
+				t.Errorf("notes %q", m.Notes())
+			}
+		}
+	}
+}
