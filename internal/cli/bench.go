@@ -14,6 +14,7 @@ import (
 
 	"hearth/internal/checkpoint"
 	"hearth/internal/device"
+	"hearth/internal/dtype"
 	"hearth/internal/model"
 )
 
@@ -69,6 +70,7 @@ func (w *benchWork) fillDefaults(kind string) {
 	if kind == "cuda" {
 		d = benchWork{batches: sizes{1, 8, 32, 128}, contexts: sizes{0, 4096}, prompts: sizes{128, 2048}, tokens: 64, chunk: 2048}
 	}
+	w.trim = w.batches == nil || w.contexts == nil
 	for _, v := range []struct{ of, or *sizes }{{&w.batches, &d.batches}, {&w.contexts, &d.contexts}, {&w.prompts, &d.prompts}} {
 		if *v.of == nil {
 			*v.of = *v.or
@@ -129,7 +131,7 @@ func (f *benchFlags) source(ctx context.Context, s Streams, args []string, r *be
 			return nil, nil, err
 		}
 		r.Model.Name, r.Model.Source = f.shape, m.String()
-		r.Notes = append(r.Notes, "every layer has weights of its own; the embedding, of which a token reads one row, is the head's memory")
+		r.Notes = append(r.Notes, "every layer has weights of its own; the embedding, of which a token reads one row, has the head's content")
 		return m, func() error { return nil }, nil
 	}
 	if f.layers != 0 {
@@ -148,8 +150,12 @@ func (f *benchFlags) bench(ctx context.Context, s Streams, d device.Device, w mo
 	if err := work.check(c); err != nil {
 		return err
 	}
+	info := d.Info()
+	for _, p := range work.choose(c, info.KVFormat, f.budget(w, &info)) {
+		r.Notes = append(r.Notes, fmt.Sprintf("left out, since keys and values of %d sequences at position %d do not fit; --batch and --context insist", p.batch, p.context))
+	}
 	limits := work.room(c)
-	r.Model.Layers, r.Model.PrefillChunk, r.Model.KVBytes = c.Layers, work.chunk, kvBytes(c, d.Info(), &limits)
+	r.Model.Layers, r.Model.PrefillChunk, r.Model.KVBytes = c.Layers, work.chunk, kvBytes(c, info.KVFormat, &limits)
 	if err := f.fits(w, d, r.Model.KVBytes); err != nil {
 		return err
 	}
@@ -194,17 +200,15 @@ func (w *benchWork) run(ctx context.Context, s Streams, m *model.Model, c *cost,
 			return err
 		}
 	}
-	bar := newProgress(s.Err, "timing", int64(len(w.batches)*len(w.contexts)+len(w.prompts)), true)
+	bar := newProgress(s.Err, "timing", int64(len(w.points)+len(w.prompts)), true)
 	defer bar.finish()
-	for _, context := range w.contexts {
-		for _, batch := range w.batches {
-			t, err := run.decode(ctx, batch, context, w.tokens)
-			if err != nil {
-				return err
-			}
-			r.addDecode(batch, context, w.tokens, t, c.decodeBytes(batch, context+warmSteps+w.tokens/2))
-			bar.set(int64(len(r.Decode)))
+	for _, p := range w.points {
+		t, err := run.decode(ctx, p.batch, p.context, w.tokens)
+		if err != nil {
+			return err
 		}
+		r.addDecode(p.batch, p.context, w.tokens, t, c.decodeBytes(p.batch, p.context+warmSteps+w.tokens/2))
+		bar.set(int64(len(r.Decode)))
 	}
 	for _, prompt := range w.prompts {
 		t, err := run.prefill(ctx, prompt, w.chunk, w.repeat)
@@ -237,9 +241,32 @@ func (r *benchReport) meter(d device.Device, t time.Duration) error {
 }
 
 // kvBytes is what the pages take.
-func kvBytes(c *checkpoint.Config, info device.Info, l *device.Limits) int64 {
-	full, window := model.KVPerToken(c, info.KVFormat)
+func kvBytes(c *checkpoint.Config, f dtype.Format, l *device.Limits) int64 {
+	full, window := model.KVPerToken(c, f)
 	return (full*int64(l.FullPages) + window*int64(l.WindowPages)) * int64(l.PageSize)
+}
+
+// usable is the part of the free memory that bench takes.
+func usable(info *device.Info) int64 { return info.Free * 15 / 16 }
+
+// budget is about what is left for keys and values; 0: unknown.
+func (f *benchFlags) budget(w model.Weights, info *device.Info) int64 {
+	if info.Free == 0 {
+		return 0
+	}
+	left := usable(info)
+	switch w := w.(type) {
+	case *made:
+		left -= w.bytes()
+		if info.Kind != "cpu" {
+			left -= w.headBytes() + reserved // which holds the embedding on its own, and more for each token of a step
+		}
+	case *checkpoint.Checkpoint:
+		if info.Kind != "cpu" {
+			left -= w.Size() + reserved
+		}
+	}
+	return max(left, 1)
 }
 
 // fits refuses what the machine's memory cannot hold: made-up weights and keys and values on the CPU. A GPU's session
@@ -251,16 +278,15 @@ func (f *benchFlags) fits(w model.Weights, d device.Device, kv int64) error {
 	if ok {
 		need += m.bytes()
 	}
-	if info.Kind != "cpu" || info.Free == 0 || need <= info.Free*15/16 {
+	if info.Kind != "cpu" || info.Free == 0 || need <= usable(&info) {
 		return nil
 	}
 	if !ok {
 		return fmt.Errorf("keys and values need %s, %s are free: use a smaller --batch or --context", model.Bytes(kv), model.Bytes(info.Free))
 	}
-	head := int64(2 * m.config.Vocab * m.config.Hidden)
-	layer := (m.bytes() - head + kv) / int64(m.config.Layers)
+	layer := (m.bytes() - m.headBytes() + kv) / int64(m.config.Layers)
 	advice := "use a smaller --batch or --context, or a GPU"
-	if fit := (info.Free*15/16 - head) / layer; fit > 0 {
+	if fit := (usable(&info) - m.headBytes()) / layer; fit > 0 {
 		advice = fmt.Sprintf("use --layers %d, %s", fit, strings.TrimPrefix(advice, "use "))
 	}
 	return fmt.Errorf("%s with experts in %s takes %s of memory and %s of keys and values, %s are free: %s",

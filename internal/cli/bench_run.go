@@ -11,6 +11,7 @@ import (
 
 	"hearth/internal/checkpoint"
 	"hearth/internal/device"
+	"hearth/internal/dtype"
 	"hearth/internal/model"
 )
 
@@ -22,6 +23,30 @@ type benchWork struct {
 	tokens   int   // decode steps timed for each batch and context
 	repeat   int   // prompts timed for each length
 	chunk    int   // tokens of a prompt computed in one step
+
+	trim   bool // batches or contexts are not the user's: what does not fit is left out
+	points []benchPoint
+}
+
+// benchPoint is a decode step to time: so many sequences, each with so many positions behind it.
+type benchPoint struct{ batch, context int }
+
+// choose fills the points, and returns those that do not fit into budget bytes of keys and values; 0 holds all.
+func (w *benchWork) choose(c *checkpoint.Config, f dtype.Format, budget int64) (out []benchPoint) {
+	w.points = nil
+	for _, context := range w.contexts {
+		for _, batch := range w.batches {
+			p := benchPoint{batch, context}
+			alone := benchWork{points: []benchPoint{p}, tokens: w.tokens}
+			l := alone.room(c)
+			if w.trim && budget > 0 && kvBytes(c, f, &l) > budget {
+				out = append(out, p)
+			} else {
+				w.points = append(w.points, p)
+			}
+		}
+	}
+	return out
 }
 
 // sizes is a flag that takes numbers separated by commas, or none.
@@ -83,10 +108,8 @@ func (w *benchWork) room(c *checkpoint.Config) device.Limits {
 		l.WindowPages = max(l.WindowPages, seqs*min(pages(positions), windowRing(c, chunk)))
 	}
 	fit(1, warmTokens, warmTokens)
-	for _, b := range w.batches {
-		for _, at := range w.contexts {
-			fit(b, at+warmSteps+w.tokens, 1)
-		}
+	for _, p := range w.points {
+		fit(p.batch, p.context+warmSteps+w.tokens, 1)
 	}
 	for _, n := range w.prompts {
 		fit(1, n, min(n, w.chunk))

@@ -99,6 +99,8 @@ func (m *made) bytes() int64 {
 	return int64(m.config.Layers)*(w.cost.dense+w.cost.experts) + w.cost.head
 }
 
+func (m *made) headBytes() int64 { return 2 * int64(m.config.Vocab) * int64(m.config.Hidden) }
+
 func (m *made) Head() (dtype.Plane, error) {
 	if m.head.Rows == 0 {
 		m.head = m.dense(&m.into, m.config.Vocab, m.config.Hidden)

@@ -175,6 +175,7 @@ func TestBenchPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	work := &benchWork{batches: sizes{1, 3}, contexts: sizes{0, 15, 500}, prompts: sizes{1, 333}, tokens: 40, repeat: 1, chunk: 100}
+	work.choose(&m.config, dtype.F32, 0)
 	limits := work.room(&m.config)
 	spec, err := model.NewSpec(&m.config)
 	if err != nil {
@@ -230,6 +231,38 @@ func TestBenchFits(t *testing.T) {
 	}
 	if err := f.fits(m, fakeMemory{80 << 30}, 1<<30); err != nil {
 		t.Errorf("%v", err)
+	}
+}
+
+// Defaults that do not fit are left out; what the user asked for is not.
+func TestBenchTrims(t *testing.T) {
+	m, err := newMade("gpt-oss-20b", "mxfp4", 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &benchFlags{}
+	for _, x := range []struct {
+		free int64
+		want []benchPoint
+	}{
+		{80 << 30, nil},
+		{24 << 30, []benchPoint{{128, 4096}}},
+		{16 << 30, []benchPoint{{8, 4096}, {32, 4096}, {128, 4096}}},
+	} {
+		work := benchWork{}
+		work.fillDefaults("cuda")
+		out := work.choose(&m.config, dtype.BF16, f.budget(m, &device.Info{Kind: "cuda", Free: x.free}))
+		if d := cmp.Diff(x.want, out, cmp.AllowUnexported(benchPoint{})); d != "" {
+			t.Errorf("%d GiB free:\n%s", x.free>>30, d)
+		}
+		if len(out)+len(work.points) != 8 {
+			t.Errorf("%d left out and %d kept", len(out), len(work.points))
+		}
+	}
+	work := benchWork{batches: sizes{128}, contexts: sizes{4096}}
+	work.fillDefaults("cuda")
+	if out := work.choose(&m.config, dtype.BF16, 1); out != nil {
+		t.Errorf("%v was asked for and left out", out)
 	}
 }
 
