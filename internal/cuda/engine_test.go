@@ -16,7 +16,7 @@ func TestRandomRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := 10_000
 			if name == "sim" {
-				n = 8
+				n = 6
 			}
 			testRandomRequests(t, c, n)
 		})
@@ -34,10 +34,10 @@ func testRandomRequests(t *testing.T, c *context, n int) {
 	before := answer(t, e, alone)
 	taken := c.memory.taken
 	r := rand.New(rand.NewPCG(11, 12))
-	common := randomIDs(r, 40)
+	common := randomIDs(r, 20)
 	var open []*engine.Handle
 	for i := range n {
-		q := engine.Request{Prompt: append(slices.Clone(common[:r.IntN(41)]), randomIDs(r, 1+r.IntN(20))...), MaxTokens: 1 + r.IntN(6)}
+		q := engine.Request{Prompt: append(slices.Clone(common[:r.IntN(21)]), randomIDs(r, 1+r.IntN(20))...), MaxTokens: 1 + r.IntN(6)}
 		q.Sampling = model.Sampling{Temperature: float32(r.IntN(2)), TopK: r.IntN(20), Seed: uint64(i)}
 		h, err := e.Submit(t.Context(), q)
 		if err != nil {

@@ -225,14 +225,14 @@ func logSoftmax(v []float64) []float64 {
 // The reference is the CPU oracle, to float32's rounding.
 func TestReference(t *testing.T) {
 	ids := prompts(t, "tiny-a", 48)[1]
-	m, _ := loadOn(t, cpuDevice(t), "tiny-a/hf-mxfp4")
+	m, host := loadOn(t, cpuDevice(t), "tiny-a/hf-mxfp4")
 	b := &device.Batch{Tokens: ids, Seqs: []device.Seq{{Count: len(ids), Full: []int32{0, 1, 2}, Window: []int32{0, 1, 2}}}}
 	for i := range ids {
 		b.Positions = append(b.Positions, int32(i))
 		b.Logits = append(b.Logits, device.LogitRow{Row: i, Target: -1, Top: parityTop})
 	}
 	exact := newReference(t, openTiny(t, "tiny-a/hf-mxfp4")).run(ids, false)
-	if d := compare(exact, distributions(t, m, []*device.Batch{b})); d.worst > 2e-4 {
+	if d := compare(exact, distributions(t, m, host, []*device.Batch{b})); d.worst > 2e-4 {
 		t.Errorf("%v", d)
 	}
 }
