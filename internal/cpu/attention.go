@@ -73,7 +73,15 @@ func (j *attendJob) do(w *worker, item int) {
 	for h := range group {
 		w.k.softmax(scores[h*n:(h+1)*n], scale, s.layers[j.layer].Sinks[g*group+h])
 	}
-	j.mix(w.k, scores, t, g, begin, end)
+	heads := w.heads[:group*sp.HeadDim]
+	j.mix(w.k, heads, scores, t, g, begin, end)
+	in := &s.mixed
+	out, first := s.a[t*in.width:(t+1)*in.width], g*group*sp.HeadDim
+	if in.at == nil {
+		copy(out[first:], heads)
+		return
+	}
+	arrange(out, heads, in.at[first:first+len(heads)])
 }
 
 // scores fills [group, end-begin] with q·k, page by page.
@@ -91,12 +99,11 @@ func (j *attendJob) scores(kern *kernels, scores []float32, t, g, begin, end int
 	}
 }
 
-// mix writes the weighted sums of the values, [group, HeadDim].
-func (j *attendJob) mix(kern *kernels, scores []float32, t, g, begin, end int) {
+// mix fills a, [group, HeadDim], with the weighted sums of the values.
+func (j *attendJob) mix(kern *kernels, a, scores []float32, t, g, begin, end int) {
 	s := j.s
 	sp := &s.spec
 	d, group, n := sp.HeadDim, sp.Heads/sp.KVHeads, end-begin
-	a := s.a[(t*sp.Heads+g*group)*d : (t*sp.Heads+(g+1)*group)*d]
 	clear(a)
 	for p := begin; p < end; {
 		page, offset := s.slot(j.layer, t, p)

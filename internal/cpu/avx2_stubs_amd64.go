@@ -4,118 +4,126 @@
 
 package cpu
 
-// dotMXFP4 multiplies 8 rows, stride bytes apart, of 32*blocks weights each by x and writes 8 results.
-// ahead is the distance in bytes at which memory is asked for before its time.
+// dotMXFP4 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
+// apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
-func dotMXFP4(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
+func dotMXFP4(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// dotMXFP4GGML multiplies 8 rows, stride bytes apart, of 32*blocks weights each by x and writes 8 results.
-// ahead is the distance in bytes at which memory is asked for before its time.
+// dotMXFP4GGML multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
+// apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
-func dotMXFP4GGML(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
+func dotMXFP4GGML(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// dotMXFP4Ollama multiplies 8 rows, stride bytes apart, of 32*blocks weights each by x and writes 8 results.
-// ahead is the distance in bytes at which memory is asked for before its time.
+// dotMXFP4Ollama multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
+// apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
-func dotMXFP4Ollama(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
+func dotMXFP4Ollama(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// dotBF16 multiplies 4 rows, stride bytes apart, of 32*blocks weights each by x and writes 4 results.
-// ahead is the distance in bytes at which memory is asked for before its time.
+// dotBF16 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
+// apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
-func dotBF16(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
+func dotBF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// dotF16 multiplies 4 rows, stride bytes apart, of 32*blocks weights each by x and writes 4 results.
-// ahead is the distance in bytes at which memory is asked for before its time.
+// dotF16 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
+// apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
-func dotF16(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
+func dotF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// dotF32 multiplies 4 rows, stride bytes apart, of 32*blocks weights each by x and writes 4 results.
-// ahead is the distance in bytes at which memory is asked for before its time.
+// dotF32 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
+// apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
-func dotF32(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
+func dotF32(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// dotQ8_0 multiplies 4 rows, stride bytes apart, of 32*blocks weights each by x and writes 4 results.
-// ahead is the distance in bytes at which memory is asked for before its time.
+// dotQ8_0 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
+// apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
-func dotQ8_0(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)
+func dotQ8_0(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// dotCodesF32 multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride
-// bytes from row to row, a NaN among them the plain one; table times scale is rounded to F32. For BF16 the even
-// entries of the table come first.
+// dotCodesF32 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
+// apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
-func dotCodesF32(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)
+func dotCodesF32(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
 
-// dotCodesF16 multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride
-// bytes from row to row, a NaN among them the plain one; table times scale is rounded to F16. For BF16 the even
-// entries of the table come first.
+// dotCodesF16 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
+// apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
-func dotCodesF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)
+func dotCodesF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
 
-// dotCodesBF16 multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride
-// bytes from row to row, a NaN among them the plain one; table times scale is rounded to BF16. For BF16 the even
-// entries of the table come first.
+// dotCodesBF16 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
+// apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
-func dotCodesBF16(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)
+func dotCodesBF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// decodeMXFP4 writes 32*blocks consecutive weights as float32.
+// decodeMXFP4 writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape
-func decodeMXFP4(dst *float32, data *byte, scales *byte, blocks int)
+func decodeMXFP4(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// decodeMXFP4GGML writes 32*blocks consecutive weights as float32.
+// decodeMXFP4GGML writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape
-func decodeMXFP4GGML(dst *float32, data *byte, scales *byte, blocks int)
+func decodeMXFP4GGML(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// decodeMXFP4Ollama writes 32*blocks consecutive weights as float32.
+// decodeMXFP4Ollama writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape
-func decodeMXFP4Ollama(dst *float32, data *byte, scales *byte, blocks int)
+func decodeMXFP4Ollama(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// decodeBF16 writes 32*blocks consecutive weights as float32.
+// decodeBF16 writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape
-func decodeBF16(dst *float32, data *byte, scales *byte, blocks int)
+func decodeBF16(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// decodeF16 writes 32*blocks consecutive weights as float32.
+// decodeF16 writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape
-func decodeF16(dst *float32, data *byte, scales *byte, blocks int)
+func decodeF16(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// decodeF32 writes 32*blocks consecutive weights as float32.
+// decodeF32 writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape
-func decodeF32(dst *float32, data *byte, scales *byte, blocks int)
+func decodeF32(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// decodeQ8_0 writes 32*blocks consecutive weights as float32.
+// decodeQ8_0 writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape
-func decodeQ8_0(dst *float32, data *byte, scales *byte, blocks int)
+func decodeQ8_0(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
-// decodeCodesF32 writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to F32.
+// decodeCodesF32 writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape
-func decodeCodesF32(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)
+func decodeCodesF32(dst *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
 
-// decodeCodesF16 writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to F16.
+// decodeCodesF16 writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape
-func decodeCodesF16(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)
+func decodeCodesF16(dst *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
 
-// decodeCodesBF16 writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to BF16.
+// decodeCodesBF16 writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape
-func decodeCodesBF16(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)
+func decodeCodesBF16(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
+
+// tablesBF16 writes the low and then the high bytes of table times each of n scales, rounded to bfloat16. The even
+// entries of the table come first; a NaN among the scales is the plain one.
+//
+//go:noescape
+func tablesBF16(dst *[32]byte, table *[16]float32, scales *float32, n int)
+
+// nestedTablesBF16 is tablesBF16 for the scales values[code]*nested + offset, rounded twice; nested and offset are finite.
+//
+//go:noescape
+func nestedTablesBF16(dst *[32]byte, table *[16]float32, codes *byte, n int, values *[256]float32, nested float32, offset float32)
 
 // unnest writes values[code]*nested + offset, rounded twice, for 8*eights codes; a NaN becomes the plain one.
 //
@@ -127,23 +135,43 @@ func unnest(dst *float32, codes *byte, values *[256]float32, nested float32, off
 //go:noescape
 func copyScales(dst *float32, src *byte, n int)
 
-// mul1x4 multiplies 1 rows of n activations by four rows of weights; strides are in bytes. sums, if not nil, holds
-// 4 registers of eight lanes, to which it adds; y is written where end is true, else the sums are stored back.
+// mul1x4 multiplies 1*times rows of 8*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. groups is even.
 //
 //go:noescape
-func mul1x4(y *float32, yStride int, x0 *float32, w *float32, wStride int, n int, sums *float32, end bool)
+func mul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool)
 
-// mul2x4 multiplies 2 rows of n activations by four rows of weights; strides are in bytes. sums, if not nil, holds
-// 8 registers of eight lanes, to which it adds; y is written where end is true, else the sums are stored back.
+// mul2x4 multiplies 2*times rows of 8*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. groups is even.
 //
 //go:noescape
-func mul2x4(y *float32, yStride int, x0 *float32, x1 *float32, w *float32, wStride int, n int, sums *float32, end bool)
+func mul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool)
 
-// mul3x4 multiplies 3 rows of n activations by four rows of weights; strides are in bytes. sums, if not nil, holds
-// 12 registers of eight lanes, to which it adds; y is written where end is true, else the sums are stored back.
+// mul3x4 multiplies 3*times rows of 8*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. groups is even.
 //
 //go:noescape
-func mul3x4(y *float32, yStride int, x0 *float32, x1 *float32, x2 *float32, w *float32, wStride int, n int, sums *float32, end bool)
+func mul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool)
+
+// reduceRows adds the eight lanes of four sums a row, and writes four results a row, rows of y stride bytes apart.
+//
+//go:noescape
+func reduceRows(y *float32, stride int, sums *float32, rows int)
+
+// score1x4 multiplies 1 rows of n values by four others and writes four results a row; strides are in bytes.
+//
+//go:noescape
+func score1x4(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)
+
+// score2x4 multiplies 2 rows of n values by four others and writes four results a row; strides are in bytes.
+//
+//go:noescape
+func score2x4(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)
+
+// score3x4 multiplies 3 rows of n values by four others and writes four results a row; strides are in bytes.
+//
+//go:noescape
+func score3x4(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)
 
 // mix64 adds weights[i] times 64 values of row i of v, stride bytes apart, to a. n is at least 1.
 //

@@ -20,31 +20,38 @@ type normJob struct {
 }
 
 func (j *normJob) do(_ *worker, t int) {
-	H := j.s.spec.Hidden
-	rmsNorm(j.s.t[t*H:(t+1)*H], j.s.x[t*H:(t+1)*H], j.g, j.s.spec.Eps)
+	s, H, in := j.s, j.s.spec.Hidden, &j.s.hidden
+	rmsNorm(s.t[t*in.width:(t+1)*in.width], s.x[t*H:(t+1)*H], j.g, s.spec.Eps, in.at)
 }
 
-// rmsNorm: dst = x / sqrt(mean(x²) + eps) * g. The mean is summed in float64: it is one number a row, and the product
-// with g comes before any rounding (spec/model.md 3).
-func rmsNorm(dst, x, g []float32, eps float32) {
+// rmsNorm: dst = x / sqrt(mean(x²) + eps) * g, value i at place at[i]. The mean is summed in float64: it is one number a
+// row, and the product with g comes before any rounding (spec/model.md 3).
+func rmsNorm(dst, x, g []float32, eps float32, at []int32) {
 	var sum float64
 	for _, v := range x {
 		sum += float64(v) * float64(v)
 	}
 	r := float32(1 / math.Sqrt(sum/float64(len(x))+float64(eps)))
-	for i, v := range x {
-		dst[i] = v * r * g[i]
+	if at == nil {
+		for i, v := range x {
+			dst[i] = v * r * g[i]
+		}
+		return
+	}
+	for i, to := range at {
+		dst[to] = x[i] * r * g[i]
 	}
 }
 
-// linearJob multiplies one input by up to three weights, so that q, k and v are one operation. An item is a tile of
-// weight rows.
+// linearJob multiplies one input by up to three weights, so that q, k and v are one operation. An item is a span of
+// tiles of one weight's rows.
 type linearJob struct {
 	s        *session
-	x        []float32
-	n, cols  int
+	x        []float32 // in the level's order
+	n        int
 	segments [3]segment
 	count    int
+	span     int // tiles of an item
 }
 
 type segment struct {
@@ -52,13 +59,12 @@ type segment struct {
 	bias   []float32
 	y      []float32 // [n, weight.Rows]
 	sum    bool      // y += instead of y =
-	tiles  int
+	items  int
 }
 
-func (j *linearJob) begin(x []float32, n, cols int) { j.x, j.n, j.cols, j.count = x, n, cols, 0 }
+func (j *linearJob) begin(x []float32, n int) { j.x, j.n, j.count = x, n, 0 }
 
 func (j *linearJob) put(s segment) {
-	s.tiles = tiles(s.weight.Rows)
 	j.segments[j.count] = s
 	j.count++
 }
@@ -76,20 +82,33 @@ func (j *linearJob) accumulate(l *device.Linear, y []float32) {
 func (j *linearJob) run() {
 	n := 0
 	for i := range j.count {
-		n += j.segments[i].tiles
+		n += tiles(j.segments[i].weight.Rows)
+	}
+	j.span = j.s.spanOf(n)
+	n = 0
+	for i := range j.count {
+		s := &j.segments[i]
+		s.items = spans(tiles(s.weight.Rows), j.span)
+		n += s.items
 	}
 	j.s.pool.run(j, n)
 }
 
 func (j *linearJob) do(w *worker, item int) {
 	seg := &j.segments[0]
-	for i := 1; item >= seg.tiles; i++ {
-		item -= seg.tiles
+	for i := 1; item >= seg.items; i++ {
+		item -= seg.items
 		seg = &j.segments[i]
 	}
 	rows := seg.weight.Rows
-	first := item * tileRows
-	r := min(tileRows, rows-first)
+	end := min(rows, (item+1)*j.span*tileRows)
+	for first := item * j.span * tileRows; first < end; first += tileRows {
+		j.tile(w, seg, first, min(tileRows, end-first))
+	}
+}
+
+func (j *linearJob) tile(w *worker, seg *segment, first, r int) {
+	rows := seg.weight.Rows
 	w.product(seg.weight, first, r, j.x, nil, j.n)
 	for i := range j.n {
 		dst, y := seg.y[i*rows+first:i*rows+first+r], w.y[i*tileRows:i*tileRows+r]

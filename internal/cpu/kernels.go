@@ -5,16 +5,19 @@ import "hearth/internal/dtype"
 // kernels are the hot loops, once for every level of processor. Within a level a result may not depend on the batch:
 // dot and mul sum in one order, and so for any number of rows.
 type kernels struct {
+	// order is the sequence in which the products of a row are taken: activations are given in it.
+	order order
+
 	// dot fills y[j] with x times row first+j of p, len(y) <= tileRows rows read as they are stored. It returns false
 	// where it has no loop for p; rows are then decoded and multiplied by mul.
 	dot func(w *worker, y, x []float32, p *dtype.Plane, first int) bool
 
-	// decode is p.DecodeRows, bit for bit.
+	// decode is p.DecodeRows, bit for bit, its rows in the level's order.
 	decode func(w *worker, dst []float32, p *dtype.Plane, first, n int)
 
 	// mul multiplies batch rows by the r decoded rows in w.tile: w.y[i*tileRows+j] = x[rows[i]] · tile[j]. x is
-	// [*, cols] row-major; rows nil stands for 0..n-1.
-	mul func(w *worker, x []float32, rows []int32, n, cols, r int)
+	// [*, width] row-major; rows nil stands for 0..n-1.
+	mul func(w *worker, x []float32, rows []int32, n, width, r int)
 
 	// scores fills dst[h*stride+i] with q[h] · k[i] for rows of d values.
 	scores func(dst []float32, stride int, q []float32, heads int, k []float32, keys, d int)
@@ -54,23 +57,24 @@ func portable() kernels {
 	}
 }
 
-// product fills w.y[i*tileRows+j] with x[rows[i]] · row first+j of p for r rows of weights. A single row of activations
-// takes the weights as they are stored; several share one decoding.
+// product fills w.y[i*tileRows+j] with x[rows[i]] · row first+j of p for r rows of weights; x is in the level's order. A single
+// row of activations takes the weights as they are stored; several share one decoding.
 func (w *worker) product(p *dtype.Plane, first, r int, x []float32, rows []int32, n int) {
-	if n == 1 && w.k.dot(w, w.y[:r], single(x, rows, p.Cols), p, first) {
+	width := w.k.order.width(p.Cols)
+	if n == 1 && w.k.dot(w, w.y[:r], single(x, rows, width), p, first) {
 		return
 	}
-	w.k.decode(w, w.tile[:r*p.Cols], p, first, r)
-	w.k.mul(w, x, rows, n, p.Cols, r)
+	w.k.decode(w, w.tile[:r*width], p, first, r)
+	w.k.mul(w, x, rows, n, width, r)
 }
 
 // single is the one row of a batch of one.
-func single(x []float32, rows []int32, cols int) []float32 {
+func single(x []float32, rows []int32, width int) []float32 {
 	at := 0
 	if rows != nil {
-		at = int(rows[0]) * cols
+		at = int(rows[0]) * width
 	}
-	return x[at : at+cols]
+	return x[at : at+width]
 }
 
 // productStack is product for one expert of a stack; first and r are even. Where gate and up rows are stored apart, the
@@ -81,12 +85,12 @@ func (w *worker) productStack(s *dtype.Stack, e, first, r int, x []float32, rows
 		w.product(even, first, r, x, rows, n)
 		return
 	}
-	odd, f, half, cols := &s.Odd[e], first/2, r/2, even.Cols
-	one := n == 1 && w.k.dot(w, w.y[:half], single(x, rows, cols), even, f) && w.k.dot(w, w.y[half:r], single(x, rows, cols), odd, f)
+	odd, f, half, width := &s.Odd[e], first/2, r/2, w.k.order.width(even.Cols)
+	one := n == 1 && w.k.dot(w, w.y[:half], single(x, rows, width), even, f) && w.k.dot(w, w.y[half:r], single(x, rows, width), odd, f)
 	if !one {
-		w.k.decode(w, w.tile[:half*cols], even, f, half)
-		w.k.decode(w, w.tile[half*cols:r*cols], odd, f, half)
-		w.k.mul(w, x, rows, n, cols, r)
+		w.k.decode(w, w.tile[:half*width], even, f, half)
+		w.k.decode(w, w.tile[half*width:r*width], odd, f, half)
+		w.k.mul(w, x, rows, n, width, r)
 	}
 	for i := range n {
 		y := (*[tileRows]float32)(w.y[i*tileRows:])

@@ -69,19 +69,16 @@ func TestEveryMXFP4Scale(t *testing.T) {
 		c := newChecker(&l.kernels, 5)
 		for _, f := range []dtype.Format{dtype.MXFP4, dtype.MXFP4GGML, dtype.MXFP4Ollama} {
 			for e := range 256 {
-				p := c.plane(f, 1, 32, 0)
+				p := c.plane(f, 1, 64, 0)
 				if f == dtype.MXFP4 {
-					p.Scales[0] = byte(e)
+					p.Scales[0], p.Scales[1] = byte(e), byte(255-e)
 				} else {
-					p.Data[0] = byte(e)
+					p.Data[0], p.Data[17] = byte(e), byte(255-e)
 				}
-				var got, want [32]float32
+				var want [64]float32
 				p.DecodeRows(want[:], 0, 1)
-				l.kernels.decode(c.w, got[:], &p, 0, 1)
-				for i := range got {
-					if got[i] != want[i] && !(got[i] != got[i] && want[i] != want[i]) {
-						t.Fatalf("%v scale %d element %d: %v, want %v", f, e, i, got[i], want[i])
-					}
+				if err := c.decoded(&p, want[:], 0, 1); err != nil {
+					t.Fatalf("%v scale %d: %v", f, e, err)
 				}
 			}
 		}
@@ -94,12 +91,19 @@ func TestBrokenScaleStaysBroken(t *testing.T) {
 		c := newChecker(&l.kernels, 5)
 		for _, round := range []dtype.Format{dtype.F32, dtype.BF16, dtype.F16} {
 			p := c.plane(dtype.NF4, 1, 64, 0)
-			p.Quant = &dtype.Quant{Block: 64, Round: round, Absmax: []byte{0xFF, 0xFF, 0xFF, 0x7F}}
-			var got [64]float32
-			l.kernels.decode(c.w, got[:], &p, 0, 1)
-			for i, v := range got {
-				if v == v {
-					t.Fatalf("rounded to %v, element %d under a scale of NaN is %v", round, i, v)
+			nan := []byte{0xFF, 0xFF, 0xFF, 0x7F}
+			for _, q := range []dtype.Quant{
+				{Absmax: nan}, {Codes: []byte{9}, Map: &dtype.NestedMap, Nested: nan, NestedBlock: 256},
+				{Codes: []byte{9}, Map: &dtype.NestedMap, Nested: []byte{0, 0, 0x80, 0x3F}, NestedBlock: 256, Offset: poison},
+			} {
+				q.Block, q.Round = 64, round
+				p.Quant = &q
+				var got [64]float32
+				l.kernels.decode(c.w, got[:], &p, 0, 1)
+				for i, v := range got {
+					if v == v {
+						t.Fatalf("rounded to %v, element %d under a scale of NaN is %v", round, i, v)
+					}
 				}
 			}
 		}

@@ -7,12 +7,9 @@ const tileRows = 16
 // tokenBlock is how many batch rows pass over a tile before the next four weight rows are taken up.
 const tokenBlock = 8
 
-// A product of many rows is taken in panels by vector kernels: four rows of panelCols decoded weights stay in the
-// first-level cache while panelRows rows of activations pass.
-const (
-	panelCols = 512
-	panelRows = 48
-)
+// panelRows is how many rows of activations vector kernels take at once: a chain of them and of a tile, and their sums,
+// stay in the second-level cache.
+const panelRows = 48
 
 // mulTile is the portable kernels.mul.
 func (w *worker) mulTile(x []float32, rows []int32, n, cols, r int) {

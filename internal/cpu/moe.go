@@ -89,26 +89,52 @@ func (g *expertGroups) rows(e int32) (token, slot []int32) {
 	return g.token[g.start[e]:g.start[e+1]], g.slot[g.start[e]:g.start[e+1]]
 }
 
-// gateUpJob: h = swiglu(W1 t + b1), one tile of rows of one expert for all its tokens.
-type gateUpJob struct {
-	s     *session
+// expertSpans cuts the rows of every active expert into items.
+type expertSpans struct {
 	layer int
-	tiles int
+	span  int // tiles of an item
+	items int // of an expert
+}
+
+// cut returns how many items the operation has.
+func (c *expertSpans) cut(s *session, rows int) int {
+	n := len(s.groups.active)
+	c.span = s.spanOf(n * tiles(rows))
+	c.items = spans(tiles(rows), c.span)
+	return n * c.items
+}
+
+// rows are those of an item.
+func (c *expertSpans) rows(item, all int) (first, end int) {
+	first = item % c.items * c.span * tileRows
+	return first, min(all, first+c.span*tileRows)
+}
+
+// gateUpJob: h = swiglu(W1 t + b1), a span of rows of one expert for all its tokens.
+type gateUpJob struct {
+	s *session
+	expertSpans
 }
 
 func (j *gateUpJob) do(w *worker, item int) {
 	s := j.s
-	sp := &s.spec
-	e := s.groups.active[item/j.tiles]
-	first := item % j.tiles * tileRows
-	r := min(tileRows, 2*sp.Intermediate-first)
-	x := &s.layers[j.layer].GateUp
+	sp, l, in := &s.spec, &s.layers[j.layer], &s.inner
+	e := s.groups.active[item/j.items]
 	tokens, slots := s.groups.rows(e)
-	w.productStack(&x.Weight, int(e), first, r, s.t, tokens, len(tokens))
-	bias := x.Bias[int(e)*2*sp.Intermediate+first:][:r]
-	for i, slot := range slots {
-		h := s.h[int(slot)*sp.Intermediate+first/2:][:r/2]
-		w.k.swiglu(h, w.y[i*tileRows:], bias, sp.SwigluAlpha, sp.SwigluLimit)
+	first, end := j.rows(item, 2*sp.Intermediate)
+	for ; first < end; first += tileRows {
+		r := min(tileRows, end-first)
+		w.productStack(&l.GateUp.Weight, int(e), first, r, s.t, tokens, len(tokens))
+		bias := l.GateUp.Bias[int(e)*2*sp.Intermediate+first:][:r]
+		for i, slot := range slots {
+			h := s.h[int(slot)*in.width:][:in.width]
+			if in.at == nil {
+				w.k.swiglu(h[first/2:][:r/2], w.y[i*tileRows:], bias, sp.SwigluAlpha, sp.SwigluLimit)
+				continue
+			}
+			w.k.swiglu(w.act[:r/2], w.y[i*tileRows:], bias, sp.SwigluAlpha, sp.SwigluLimit)
+			arrange(h, w.act[:], in.at[first/2:][:r/2])
+		}
 	}
 }
 
@@ -120,23 +146,24 @@ func swiglu(gate, up, alpha, limit float32) float32 {
 	return gate * float32(1/(1+math.Exp(-float64(alpha*gate)))) * (up + 1)
 }
 
-// downJob: o = W2 h, one tile of rows of one expert for all its tokens.
+// downJob: o = W2 h, a span of rows of one expert for all its tokens.
 type downJob struct {
-	s     *session
-	layer int
-	tiles int
+	s *session
+	expertSpans
 }
 
 func (j *downJob) do(w *worker, item int) {
 	s := j.s
 	sp := &s.spec
-	e := s.groups.active[item/j.tiles]
-	first := item % j.tiles * tileRows
-	r := min(tileRows, sp.Hidden-first)
+	e := s.groups.active[item/j.items]
 	_, slots := s.groups.rows(e)
-	w.productStack(&s.layers[j.layer].Down.Weight, int(e), first, r, s.h, slots, len(slots))
-	for i, slot := range slots {
-		copy(s.o[int(slot)*sp.Hidden+first:][:r], w.y[i*tileRows:])
+	first, end := j.rows(item, sp.Hidden)
+	for ; first < end; first += tileRows {
+		r := min(tileRows, end-first)
+		w.productStack(&s.layers[j.layer].Down.Weight, int(e), first, r, s.h, slots, len(slots))
+		for i, slot := range slots {
+			copy(s.o[int(slot)*sp.Hidden+first:][:r], w.y[i*tileRows:])
+		}
 	}
 }
 

@@ -18,12 +18,16 @@ type job interface {
 // worker is a thread's scratch memory.
 type worker struct {
 	k      *kernels
-	tile   []float32  // decoded weight rows, [tileRows, widest input]
-	y      []float32  // products of a tile, [batch rows, tileRows]
-	scores []float32  // attention scores of a group of heads, [group, context]
-	sums   []float32  // unfinished sums of a panel, eight lanes each, [tileRows, panelRows, 8]
-	scales []float32  // un-nested scales of a tile
-	same   [8]float32 // results of one row, taken several times
+	tile   []float32             // decoded weight rows, [tileRows, widest input]
+	raw    []float32             // the same before they are brought into a level's order
+	y      []float32             // products of a tile, [batch rows, tileRows]
+	scores []float32             // attention scores of a group of heads, [group, context]
+	sums   []float32             // sums of a panel's products, eight lanes each: of four weight rows after four, [panelRows, 4, 8]
+	at     []int                 // where a batch's rows of activations begin, in bytes
+	heads  []float32             // attention output of a group of heads
+	act    [tileRows / 2]float32 // activations of a tile's pairs of rows
+	scales []float32             // un-nested scales of a tile, one for 64 weights
+	tables [][32]byte            // and the values of codes under them
 	draw   drawScratch
 }
 

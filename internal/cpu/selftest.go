@@ -48,8 +48,8 @@ type checker struct {
 
 func newChecker(k *kernels, seed uint64) *checker {
 	w := &worker{
-		k: k, tile: make([]float32, tileRows*maxCheckCols), y: make([]float32, maxCheckBatch*tileRows),
-		sums: make([]float32, panelRows*tileRows*8), scales: make([]float32, tileRows*maxCheckCols/32),
+		k: k, tile: make([]float32, tileRows*maxCheckCols), raw: make([]float32, tileRows*maxCheckCols), y: make([]float32, maxCheckBatch*tileRows),
+		sums: make([]float32, panelRows*tileRows*8), at: make([]int, maxCheckBatch), scales: make([]float32, tileRows*maxCheckCols/64), tables: make([][32]byte, tileRows*maxCheckCols/64),
 	}
 	return &checker{k: k, w: w, r: rand.New(rand.NewPCG(seed, 11))}
 }
@@ -156,20 +156,21 @@ func (c *checker) product(p *dtype.Plane, batch int) error {
 	first := p.Rows - r
 	want := make([]float32, r*p.Cols)
 	p.DecodeRows(want, first, r)
-	got := c.floats(r*p.Cols, 3)
-	c.k.decode(c.w, got, p, first, r)
-	for i := range want {
-		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
-			return fmt.Errorf("decoding of row %d column %d gives %v, want %v", first+i/p.Cols, i%p.Cols, got[i], want[i])
-		}
+	if err := c.decoded(p, want, first, r); err != nil {
+		return err
 	}
-	x := c.floats(batch*p.Cols, 1+c.r.IntN(8))
+	o := c.k.order
+	width, at := o.width(p.Cols), o.places(p.Cols)
+	x, arranged := c.floats(batch*p.Cols, 1+c.r.IntN(8)), c.floats(batch*width, 1+c.r.IntN(8))
+	clear(arranged)
 	alone := make([]float32, batch*r)
 	for i := range batch {
-		c.w.product(p, first, r, x[i*p.Cols:(i+1)*p.Cols], nil, 1)
+		xi, ai := x[i*p.Cols:(i+1)*p.Cols], arranged[i*width:(i+1)*width]
+		arrange(ai, xi, at)
+		c.w.product(p, first, r, ai, nil, 1)
 		copy(alone[i*r:], c.w.y[:r])
 		for j := range r {
-			if err := nearSum(alone[i*r+j], x[i*p.Cols:(i+1)*p.Cols], want[j*p.Cols:(j+1)*p.Cols]); err != nil {
+			if err := nearSum(alone[i*r+j], xi, want[j*p.Cols:(j+1)*p.Cols]); err != nil {
 				return fmt.Errorf("product with row %d: %w", first+j, err)
 			}
 		}
@@ -178,11 +179,28 @@ func (c *checker) product(p *dtype.Plane, batch int) error {
 	for i := range rows {
 		rows[i] = int32(batch - 1 - i)
 	}
-	c.w.product(p, first, r, x, rows, batch)
+	c.w.product(p, first, r, arranged, rows, batch)
 	for i := range rows {
 		for j := range r {
 			if a, b := c.w.y[i*tileRows+j], alone[int(rows[i])*r+j]; a != b {
 				return fmt.Errorf("product of row %d with row %d in a batch of %d is %v, alone %v", rows[i], first+j, batch, a, b)
+			}
+		}
+	}
+	return nil
+}
+
+// decoded checks the decoding of r rows: the wanted values at their places in the level's order, zeros elsewhere.
+func (c *checker) decoded(p *dtype.Plane, want []float32, first, r int) error {
+	o := c.k.order
+	width, at := o.width(p.Cols), o.places(p.Cols)
+	got, row := c.floats(r*width, 3), make([]float32, width)
+	c.k.decode(c.w, got, p, first, r)
+	for i := range r {
+		arrange(row, want[i*p.Cols:(i+1)*p.Cols], at)
+		for j, v := range row {
+			if g := got[i*width+j]; math.Float32bits(g) != math.Float32bits(v) && (g == g || v == v) {
+				return fmt.Errorf("decoding of row %d gives %v at place %d, want %v", first+i, g, j, v)
 			}
 		}
 	}

@@ -21,6 +21,9 @@ type session struct {
 	finalNorm []float32
 	head      dtype.Plane
 
+	// in the level's order: rows of hidden size, of the attention's output, of the experts' activations
+	hidden, mixed, inner input
+
 	// keys and values of each layer: [pages, KVHeads, PageSize, HeadDim]
 	keys, values [][]float32
 
@@ -28,17 +31,17 @@ type session struct {
 	tokens int
 
 	x      []float32 // residual, [tokens, Hidden]
-	t      []float32 // normed, [tokens, Hidden]
+	t      []float32 // normed, [tokens, Hidden], in the level's order
 	q      []float32 // [tokens, Heads*HeadDim]
 	k, v   []float32 // [tokens, KVHeads*HeadDim]
-	a      []float32 // attention output, [tokens, Heads*HeadDim]
+	a      []float32 // attention output, [tokens, Heads*HeadDim], in the level's order
 	cos    []float32 // [tokens, HeadDim/2], with the YaRN factor
 	sin    []float32
 	seqOf  []int32   // token -> index in batch.Seqs
 	route  []float32 // router logits, [tokens, Experts]
 	chosen []int32   // [tokens, TopK], by descending logit
 	weight []float32 // [tokens, TopK]
-	h      []float32 // expert activations, [tokens*TopK, Intermediate]
+	h      []float32 // expert activations, [tokens*TopK, Intermediate], in the level's order
 	o      []float32 // expert outputs without bias, [tokens*TopK, Hidden]
 	groups expertGroups
 	logits []float32 // [logit rows, Vocab]
@@ -46,6 +49,14 @@ type session struct {
 
 	jobs jobs
 }
+
+// input says where the values of a row of activations go.
+type input struct {
+	width int     // of a row
+	at    []int32 // the place of each value; nil: its own
+}
+
+func newInput(o order, n int) input { return input{o.width(n), o.places(n)} }
 
 // jobs are the operations, kept in the session so that a step allocates nothing.
 type jobs struct {
@@ -64,14 +75,16 @@ type jobs struct {
 func newSession(spec device.Spec, lim device.Limits, threads int, k *kernels) *session {
 	s := &session{spec: spec, lim: lim, layers: make([]device.Layer, spec.Layers), loaded: make([]bool, spec.Layers)}
 	T, qw, kw := lim.MaxTokens, spec.Heads*spec.HeadDim, spec.KVHeads*spec.HeadDim
+	s.hidden, s.mixed, s.inner = newInput(k.order, spec.Hidden), newInput(k.order, qw), newInput(k.order, spec.Intermediate)
+	H, Q, I := s.hidden.width, s.mixed.width, s.inner.width
 
 	buffers := []struct {
 		p *[]float32
 		n int
 	}{
-		{&s.x, T * spec.Hidden}, {&s.t, T * spec.Hidden}, {&s.q, T * qw}, {&s.k, T * kw}, {&s.v, T * kw}, {&s.a, T * qw},
+		{&s.x, T * spec.Hidden}, {&s.t, T * H}, {&s.q, T * qw}, {&s.k, T * kw}, {&s.v, T * kw}, {&s.a, T * Q},
 		{&s.cos, T * spec.HeadDim / 2}, {&s.sin, T * spec.HeadDim / 2}, {&s.route, T * spec.Experts},
-		{&s.weight, T * spec.TopK}, {&s.h, T * spec.TopK * spec.Intermediate}, {&s.o, T * spec.TopK * spec.Hidden}, {&s.logits, lim.MaxLogits * spec.Vocab},
+		{&s.weight, T * spec.TopK}, {&s.h, T * spec.TopK * I}, {&s.o, T * spec.TopK * spec.Hidden}, {&s.logits, lim.MaxLogits * spec.Vocab},
 	}
 	for _, b := range buffers {
 		*b.p = make([]float32, b.n)
@@ -93,16 +106,20 @@ func newSession(spec device.Spec, lim device.Limits, threads int, k *kernels) *s
 		s.mem.KV += int64(n) * 8
 	}
 
-	widest := max(spec.Hidden, spec.Intermediate, qw)
+	widest := max(H, I, Q)
 	context := max(lim.FullPages, lim.WindowPages) * lim.PageSize
 	workers := make([]*worker, threads)
 	for i := range workers {
 		workers[i] = &worker{
 			k:      k,
 			tile:   make([]float32, tileRows*widest),
+			raw:    make([]float32, tileRows*widest),
 			y:      make([]float32, max(T, lim.MaxLogits)*tileRows),
+			at:     make([]int, T),
+			heads:  make([]float32, spec.Heads/spec.KVHeads*spec.HeadDim),
 			sums:   make([]float32, panelRows*tileRows*8),
-			scales: make([]float32, tileRows*widest/32),
+			scales: make([]float32, tileRows*widest/64),
+			tables: make([][32]byte, tileRows*widest/64),
 			scores: make([]float32, spec.Heads/spec.KVHeads*context),
 			draw:   newDrawScratch(spec.Vocab),
 		}

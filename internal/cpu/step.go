@@ -45,7 +45,7 @@ func (s *session) Embed() { s.pool.run(&s.jobs.embed, s.tokens) }
 func (s *session) QKV(l int) {
 	w := &s.layers[l]
 	s.normed(w.AttnNorm)
-	s.jobs.linear.begin(s.t, s.tokens, s.spec.Hidden)
+	s.jobs.linear.begin(s.t, s.tokens)
 	s.jobs.linear.add(&w.Q, s.q)
 	s.jobs.linear.add(&w.K, s.k)
 	s.jobs.linear.add(&w.V, s.v)
@@ -62,7 +62,7 @@ func (s *session) Attend(l int) {
 
 // AttnOut adds the output projection to the residual.
 func (s *session) AttnOut(l int) {
-	s.jobs.linear.begin(s.a, s.tokens, s.spec.Heads*s.spec.HeadDim)
+	s.jobs.linear.begin(s.a, s.tokens)
 	s.jobs.linear.accumulate(&s.layers[l].O, s.x)
 	s.jobs.linear.run()
 }
@@ -71,42 +71,40 @@ func (s *session) AttnOut(l int) {
 func (s *session) Route(l int) {
 	w := &s.layers[l]
 	s.normed(w.MLPNorm)
-	s.jobs.linear.begin(s.t, s.tokens, s.spec.Hidden)
+	s.jobs.linear.begin(s.t, s.tokens)
 	s.jobs.linear.add(&w.Router, s.route)
 	s.jobs.linear.run()
 	s.pool.run(&s.jobs.route, s.tokens)
 	s.groups.fill(s.chosen[:s.tokens*s.spec.TopK], s.spec.TopK)
 }
 
-// GateUp computes the chosen experts' activations, one item for each active expert and tile of rows.
+// GateUp computes the chosen experts' activations, one item for each active expert and span of tiles.
 func (s *session) GateUp(l int) {
-	j := &s.jobs.gateUp
-	j.layer, j.tiles = l, tiles(2*s.spec.Intermediate)
-	s.pool.run(j, len(s.groups.active)*j.tiles)
+	s.jobs.gateUp.layer = l
+	s.pool.run(&s.jobs.gateUp, s.jobs.gateUp.cut(s, 2*s.spec.Intermediate))
 }
 
-// Down computes the chosen experts' outputs, one item for each active expert and tile of rows, and adds them to the
+// Down computes the chosen experts' outputs, one item for each active expert and span of tiles, and adds them to the
 // residual, one item for each token.
 func (s *session) Down(l int) {
-	j := &s.jobs.down
-	j.layer, j.tiles = l, tiles(s.spec.Hidden)
-	s.pool.run(j, len(s.groups.active)*j.tiles)
+	s.jobs.down.layer = l
+	s.pool.run(&s.jobs.down, s.jobs.down.cut(s, s.spec.Hidden))
 	s.jobs.sum.layer = l
 	s.pool.run(&s.jobs.sum, s.tokens)
 }
 
 // Head computes the asked-for rows of logits. Their final norm is gathered into t first.
 func (s *session) Head() {
-	n := len(s.batch.Logits)
+	n, in := len(s.batch.Logits), &s.hidden
 	if n == 0 {
 		return
 	}
 	for i := range s.batch.Logits {
 		row := s.batch.Logits[i].Row
 		// Rows ascend, so a row is never overwritten before it is read: x itself is kept, t is scratch.
-		rmsNorm(s.t[i*s.spec.Hidden:(i+1)*s.spec.Hidden], s.x[row*s.spec.Hidden:(row+1)*s.spec.Hidden], s.finalNorm, s.spec.Eps)
+		rmsNorm(s.t[i*in.width:(i+1)*in.width], s.x[row*s.spec.Hidden:(row+1)*s.spec.Hidden], s.finalNorm, s.spec.Eps, in.at)
 	}
-	s.jobs.linear.begin(s.t, n, s.spec.Hidden)
+	s.jobs.linear.begin(s.t, n)
 	s.jobs.linear.addPlane(&s.head, s.logits)
 	s.jobs.linear.run()
 }
@@ -133,3 +131,11 @@ func (s *session) normed(g []float32) {
 }
 
 func tiles(rows int) int { return (rows + tileRows - 1) / tileRows }
+
+// spanOf is how many tiles an item of an operation has: as many as leave every worker enough items to end with the
+// others, since memory is read best in long runs.
+func (s *session) spanOf(tiles int) int {
+	return max(1, min(8, tiles/(32*len(s.pool.workers))))
+}
+
+func spans(tiles, span int) int { return (tiles + span - 1) / span }

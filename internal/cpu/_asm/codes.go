@@ -6,194 +6,141 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// bitsandbytes' NF4 and FP4: a table of sixteen float32 times a block's scale, rounded to the tensor's own type, is the
-// table of the block. Rounded to bfloat16, the usual case, it becomes two tables of bytes, as for MXFP4. Otherwise it
-// fills two registers of float32: a code's lower three bits pick in both, its fourth chooses between them.
-
-// A rounding is how products of table and scale are rounded, and how codes are looked up in what results.
-type rounding struct {
-	name  string
-	setup func() constants
-	// table makes the block's table from the sixteen products.
-	table func(c constants, low, high VecVirtual) (VecVirtual, VecVirtual)
-	// lookUp decodes the 32 codes of 16 bytes.
-	lookUp func(c constants, codes Mem, low, high VecVirtual, emit func(group int, v VecVirtual))
-}
-
-func roundings() []rounding {
-	wide := func() constants { return constants{shifts: codeShifts()} }
-	return []rounding{
-		{"F32", wide, func(_ constants, low, high VecVirtual) (VecVirtual, VecVirtual) { return low, high }, lookUpWide},
-		{"F16", wide, roundF16, lookUpWide},
-		{"BF16", byteConstants, roundBF16, func(c constants, codes Mem, low, high VecVirtual, emit func(int, VecVirtual)) {
-			a, b := YMM(), YMM() // unpack uses its tables up
-			VMOVDQA(low, a)
-			VMOVDQA(high, b)
-			unpack(c, highFirst, codes, a, b, emit)
-		}},
+// codeFormats are bitsandbytes' NF4 and FP4, the first element of a byte in its high nibble: a table of sixteen float32
+// times a step's scale, rounded to the tensor's own type, is the table of the step. Rounded to bfloat16, the usual case,
+// it becomes two tables of bytes, as for MXFP4; a kernel of its own makes those of many rows. Otherwise it fills two
+// registers of float32: a code's lower three bits pick in both, its fourth chooses between them.
+func codeFormats() []format {
+	wide := func(name string, round func(VecVirtual)) format {
+		setup := func() constants { return constants{tables: Load(Param("table"), GP64())} }
+		return format{name: "Codes" + name, bytes: 32, scales: 4, table: true, setup: setup, widen: lookUpWide(round)}
+	}
+	return []format{
+		wide("F32", func(VecVirtual) {}), wide("F16", roundF16),
+		{name: "CodesBF16", bytes: 32, scales: 32, setup: wordConstants, fetch: fetchCodes, widen: widenPairs(false)},
 	}
 }
 
-func roundF16(_ constants, low, high VecVirtual) (VecVirtual, VecVirtual) {
-	for _, v := range []VecVirtual{low, high} {
-		h := XMM()
-		VCVTPS2PH(Imm(0), v, h) // to nearest, ties to even
-		VCVTPH2PS(h, v)
-	}
-	return low, high
+func roundF16(v VecVirtual) {
+	h := XMM()
+	VCVTPS2PH(Imm(0), v, h) // to nearest, ties to even
+	VCVTPH2PS(h, v)
 }
 
-// highFirst is the order of pairs with the high nibble in front.
-var highFirst = nibbles{pairs.name, pairs.spread, 0x55}
-
-func byteConstants() constants {
-	return constants{
-		spread: load(global("spread_pairs", pairs.spread[:])),
-		nibble: load(global("nibble", fill(0x0F))),
-		upper:  load(global("upper", fill(0, 0, 0xFF, 0xFF))),
-	}
+// fetchCodes finds the tables where tablesBF16 left them.
+func fetchCodes(c constants, data, tables Mem, words []VecVirtual) []func() {
+	v, low, high := YMM(), YMM(), YMM()
+	return append([]func(){
+		func() { VMOVDQU(data, v) },
+		func() { VBROADCASTI128(tables, low) },
+		func() { VBROADCASTI128(tables.Offset(16), high) },
+	}, lookUp(c, v, low, high, words, true)...)
 }
 
-// roundBF16 rounds to the nearest bfloat16, ties to even, and splits the sixteen results into low and high bytes, both
-// lanes alike. The table comes with its even entries first, so that its halves interleave into their order. A NaN has
-// an empty payload, to which half a unit may be added.
-func roundBF16(_ constants, even, odd VecVirtual) (VecVirtual, VecVirtual) {
+// tablesKernels round to the nearest bfloat16, ties to even. The table comes with its even entries first, so that its
+// halves interleave into their order. A NaN has an empty payload, to which half a unit may be added.
+func tablesKernels() {
+	TEXT("tablesBF16", NOSPLIT, "func(dst *[32]byte, table *[16]float32, scales *float32, n int)")
+	Doc("tablesBF16 writes the low and then the high bytes of table times each of n scales, rounded to bfloat16. The even",
+		"entries of the table come first; a NaN among the scales is the plain one.")
+	Pragma("noescape")
+	scales := Load(Param("scales"), GP64())
+	tablesLoop(func(s VecVirtual) {
+		VBROADCASTSS(Mem{Base: scales}, s)
+		ADDQ(Imm(4), scales)
+	})
+
+	TEXT("nestedTablesBF16", NOSPLIT, "func(dst *[32]byte, table *[16]float32, codes *byte, n int, values *[256]float32, nested float32, offset float32)")
+	Doc("nestedTablesBF16 is tablesBF16 for the scales values[code]*nested + offset, rounded twice; nested and offset are finite.")
+	Pragma("noescape")
+	codes, values := Load(Param("codes"), GP64()), Load(Param("values"), GP64())
+	nested, offset := broadcast("nested"), broadcast("offset")
+	tablesLoop(func(s VecVirtual) {
+		code := GP64()
+		MOVBQZX(Mem{Base: codes}, code)
+		INCQ(codes)
+		VBROADCASTSS(Mem{Base: values, Index: code, Scale: 4}, s)
+		VMULPS(nested, s, s)
+		VADDPS(offset, s, s)
+	})
+}
+
+func tablesLoop(next func(scale VecVirtual)) {
+	dst, table, n := Load(Param("dst"), GP64()), Load(Param("table"), GP64()), Load(Param("n"), GP64())
+	evens, odds := load(Mem{Base: table}), load(Mem{Base: table, Disp: 32})
+	one, below := load(global32("one", 1)), load(global32("below_half", 0x7FFF))
+	sortBytes := load(global("bytes_apart", apartBytes()))
+	Label("table")
+	s, even, odd := YMM(), YMM(), YMM()
+	next(s)
+	VMULPS(evens, s, even)
+	VMULPS(odds, s, odd)
 	for _, v := range []VecVirtual{even, odd} {
 		last := YMM()
 		VPSRLD(Imm(16), v, last)
-		VPAND(global32("one", 1), last, last)
+		VPAND(one, last, last)
+		VPADDD(below, v, v)
 		VPADDD(last, v, v)
-		VPADDD(global32("below_half", 0x7FFF), v, v)
 	}
 	VPSRLD(Imm(16), even, even)
 	VPBLENDW(Imm(0xAA), odd, even, even) // entries 0-7 in the lower lane, 8-15 in the upper one
-	VPSRLW(Imm(8), even, odd)
-	VPAND(global("low_bytes", fill(0xFF, 0)), even, even)
-	VPACKUSWB(odd, even, even)
-	low, high := YMM(), YMM()
-	VPERMQ(Imm(0x88), even, low)
-	VPERMQ(Imm(0xDD), even, high)
-	return low, high
-}
-
-func global32(name string, bits uint32) Mem {
-	return global(name, fill(byte(bits), byte(bits>>8), byte(bits>>16), byte(bits>>24)))
-}
-
-// codeShifts bring the codes of a 32-bit word to the lower end: high nibble first.
-func codeShifts() VecVirtual {
-	var b []byte
-	for _, s := range []byte{4, 0, 12, 8, 20, 16, 28, 24} {
-		b = append(b, s, 0, 0, 0)
-	}
-	return load(global("code_shifts", b))
-}
-
-// blockTable is the table under the scale that lies at scale.
-func blockTable(r rounding, c constants, table Register, scale Mem) (low, high VecVirtual) {
-	s := YMM()
-	low, high = YMM(), YMM()
-	VBROADCASTSS(scale, s)
-	VMULPS(Mem{Base: table}, s, low)
-	VMULPS(Mem{Base: table, Disp: 32}, s, high)
-	return r.table(c, low, high)
-}
-
-func lookUpWide(c constants, codes Mem, low, high VecVirtual, emit func(int, VecVirtual)) {
-	for g := range 4 {
-		v, pick, a, b := YMM(), YMM(), YMM(), YMM()
-		VPBROADCASTD(codes.Offset(4*g), v)
-		VPSRLVD(c.shifts, v, v)
-		VPSLLD(Imm(28), v, pick)
-		VPERMPS(low, v, a)
-		VPERMPS(high, v, b)
-		VBLENDVPS(pick, b, a, a)
-		emit(g, a)
-	}
-}
-
-func dotCodes(r rounding) {
-	TEXT("dotCodes"+r.name, NOSPLIT, "func(y *float32, x *float32, table *[16]float32, data *byte, stride int, scales *float32, scaleStride int, blocks int, eights int, ahead int)")
-	Doc("dotCodes"+r.name+" multiplies four rows of blocks of 8*eights codes of four bits each by x. Scales are float32, scaleStride",
-		"bytes from row to row, a NaN among them the plain one; table times scale is rounded to "+r.name+". For BF16 the even",
-		"entries of the table come first.")
-	Pragma("noescape")
-	x, table := Load(Param("x"), GP64()), Load(Param("table"), GP64())
-	data, stride, stride3 := Load(Param("data"), GP64()), Load(Param("stride"), GP64()), GP64()
-	scale := Load(Param("scales"), GP64())
-	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
-	ahead, blocks := Load(Param("ahead"), GP64()), Load(Param("blocks"), GP64())
-	ADDQ(data, ahead)
-	c, acc := r.setup(), zeroed(4)
-
-	Label("block")
-	at := GP64()
-	MOVQ(scale, at)
-	left := GP64()
-	for i := range 4 {
-		low, high := blockTable(r, c, table, Mem{Base: at})
-		if i < 3 {
-			t := Load(Param("scaleStride"), GP64())
-			ADDQ(t, at)
-		}
-		p, xp := GP64(), GP64()
-		LEAQ(row(data, stride, stride3, i), p)
-		MOVQ(x, xp)
-		Load(Param("eights"), left)
-		loop := r.name + string(rune('a'+i))
-		Label(loop)
-		r.lookUp(c, Mem{Base: p}, low, high, func(g int, v VecVirtual) {
-			VFMADD231PS(Mem{Base: xp, Disp: 32 * g}, v, acc[i])
-		})
-		ADDQ(Imm(16), p)
-		ADDQ(U32(128), xp)
-		SUBQ(Imm(4), left)
-		JNZ(LabelRef(loop))
-		if i == 3 {
-			MOVQ(p, data)
-			SUBQ(stride3, data)
-			MOVQ(xp, x)
-		}
-	}
-	// Two lines ahead serve the 128 bytes that four rows of a usual block of 64 have.
-	PREFETCHT0(Mem{Base: ahead})
-	PREFETCHT0(Mem{Base: ahead, Disp: 64})
-	ADDQ(U32(128), ahead)
-	ADDQ(Imm(4), scale)
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
-	VMOVUPS(reduce4(acc), Mem{Base: Load(Param("y"), GP64())})
+	VPSHUFB(sortBytes, even, even)
+	VPERMQ(Imm(0xD8), even, even)
+	VMOVDQU(even, Mem{Base: dst})
+	ADDQ(Imm(32), dst)
+	DECQ(n)
+	JNZ(LabelRef("table"))
 	VZEROUPPER()
 	RET()
 }
 
-func decodeCodes(r rounding) {
-	TEXT("decodeCodes"+r.name, NOSPLIT, "func(dst *float32, table *[16]float32, data *byte, scales *float32, blocks int, eights int)")
-	Doc("decodeCodes" + r.name + " writes consecutive blocks of 8*eights codes of four bits as float32; table times scale is rounded to " + r.name + ".")
-	Pragma("noescape")
-	dst, table, data := Load(Param("dst"), GP64()), Load(Param("table"), GP64()), Load(Param("data"), GP64())
-	scale, blocks := Load(Param("scales"), GP64()), Load(Param("blocks"), GP64())
-	left, c := GP64(), r.setup()
-	Label("block")
-	low, high := blockTable(r, c, table, Mem{Base: scale})
-	Load(Param("eights"), left)
-	Label("word")
-	r.lookUp(c, Mem{Base: data}, low, high, func(g int, v VecVirtual) {
-		VMOVUPS(v, Mem{Base: dst, Disp: 32 * g})
-	})
-	ADDQ(Imm(16), data)
-	ADDQ(U32(128), dst)
-	SUBQ(Imm(4), left)
-	JNZ(LabelRef("word"))
-	ADDQ(Imm(4), scale)
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
-	VZEROUPPER()
-	RET()
+// apartBytes brings the low bytes of eight words to the front of a lane.
+func apartBytes() []byte {
+	var lane []byte
+	for i := range 16 {
+		lane = append(lane, byte(2*(i%8)+i/8))
+	}
+	return fill(lane...)
+}
+
+func lookUpWide(round func(v VecVirtual)) func(constants, Mem, Mem, []VecVirtual, func(int, VecVirtual)) []func() {
+	return func(c constants, data, scale Mem, _ []VecVirtual, emit func(int, VecVirtual)) []func() {
+		return []func(){func() {
+			s, low, high, codes, zero := YMM(), YMM(), YMM(), YMM(), YMM()
+			VBROADCASTSS(scale, s)
+			VMULPS(Mem{Base: c.tables}, s, low)
+			VMULPS(Mem{Base: c.tables, Disp: 32}, s, high)
+			round(low)
+			round(high)
+			VMOVDQU(data, codes)
+			VPXOR(zero, zero, zero)
+			for u := range 2 {
+				w := YMM() // two bytes of codes in each word of 32 bits
+				if u == 0 {
+					VPUNPCKLWD(zero, codes, w)
+				} else {
+					VPUNPCKHWD(zero, codes, w)
+				}
+				for i := range 4 {
+					p, k := i/2, i%2
+					shift := uint64(8*p + 4*(1-k))
+					pick, a, b := YMM(), YMM(), YMM()
+					VPSRLD(Imm(shift), w, a)
+					VPSLLD(Imm(28-shift), w, pick)
+					VPERMPS(high, a, b)
+					VPERMPS(low, a, a)
+					VBLENDVPS(pick, b, a, a)
+					emit(group(k, u, p), a)
+				}
+			}
+		}}
+	}
 }
 
 // scaleKernels bring a block's scales into the form that the loops above want.
 func scaleKernels() {
+	tablesKernels()
+
 	TEXT("unnest", NOSPLIT, "func(dst *float32, codes *byte, values *[256]float32, nested float32, offset float32, eights int)")
 	Doc("unnest writes values[code]*nested + offset, rounded twice, for 8*eights codes; a NaN becomes the plain one.")
 	Pragma("noescape")

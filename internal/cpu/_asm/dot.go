@@ -8,90 +8,130 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// Every sum of products is taken in one order, whichever kernel takes it: lane l of eight adds elements l, l+8, l+16, ...
-// one fused multiply-add after the other, and reduce4 adds the lanes. So a result does not depend on how many rows a
-// batch has.
+// Every sum of products is taken in one order, whichever kernel takes it. A row is cut into four chains (package cpu,
+// order.go); in each, lane l of eight adds one product after the other, fused; the chains are added in their order, lane
+// by lane, and reduce4 adds the lanes. So a result does not depend on how many rows a batch has.
+const chains = 4
 
-// dotKernels emit y[j] = x · row j for four or eight rows in the format of the checkpoint. So many rows keep as many
-// chains of multiply-adds in flight; their bytes are streams of which the processor's prefetcher sees only starts, so
-// the kernel itself asks for the rows that come after, line by line.
+// prefetch is how many bytes ahead memory is asked for: rows follow one another, and a processor's own prefetcher stops
+// at every page.
+const prefetch = 1024
+
+// dotKernels emit y[j] = x · row j, one row of weights after the other in the format of the checkpoint, which is how
+// memory is read best.
 func dotKernels() {
 	for _, f := range formats() {
 		dotKernel(f)
 	}
-	for _, r := range roundings() {
-		dotCodes(r)
-	}
+}
+
+// activations are a row of them: four chains, a panel of bytes apart.
+type activations struct {
+	at, panel, panel3 Register
+}
+
+func newActivations() activations {
+	a := activations{GP64(), Load(Param("panel"), GP64()), GP64()}
+	LEAQ(Mem{Base: a.panel, Index: a.panel, Scale: 2}, a.panel3)
+	return a
+}
+
+// group addresses the activations of a step's group.
+func (a activations) group(g int) Mem {
+	return row(a.at, a.panel, a.panel3, g%chains).Offset(32 * (g / chains))
 }
 
 func dotKernel(f format) {
-	TEXT("dot"+f.name, NOSPLIT, "func(y *float32, x *float32, data *byte, stride int, scales *byte, scaleStride int, blocks int, ahead int)")
-	Doc(fmt.Sprintf("dot%s multiplies %d rows, stride bytes apart, of 32*blocks weights each by x and writes %d results.", f.name, f.rows, f.rows),
-		"ahead is the distance in bytes at which memory is asked for before its time.")
+	TEXT("dot"+f.name, NOSPLIT, "func(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int"+f.params())
+	Doc(fmt.Sprintf("dot%s multiplies rows of %d*steps weights, one after another in memory, by x, whose chains lie panel bytes", f.name, step),
+		"apart, and writes a result for each. rows and steps are at least 1.")
 	Pragma("noescape")
-	x, data := Load(Param("x"), GP64()), newRows("data", "stride", f.rows)
-	var scale *rows
-	if f.apart {
-		scale = newRows("scales", "scaleStride", f.rows)
+	y, data, rows := Load(Param("y"), GP64()), Load(Param("data"), GP64()), Load(Param("rows"), GP64())
+	x := newActivations()
+	scale := Mem{}
+	if f.scales > 0 {
+		scale.Base = Load(Param("scales"), GP64())
 	}
-	ahead := Load(Param("ahead"), GP64())
-	ADDQ(data.base[0], ahead)
-	blocks := Load(Param("blocks"), GP64())
-	c := f.setup()
-	acc := zeroed(f.rows)
+	c, steps, words := f.setup(), GP64(), f.words()
 
-	Label("block")
-	for p := 0; p < f.rows*f.bytes; p += 64 {
-		PREFETCHT0(Mem{Base: ahead, Disp: p})
+	Label("row")
+	acc := zeroed(chains)
+	Load(Param("x"), x.at)
+	Load(Param("steps"), steps)
+	multiply := func() []func() {
+		return f.widen(c, Mem{Base: data}, scale, words, func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc[g%chains]) })
 	}
-	ADDQ(U32(f.rows*f.bytes), ahead)
-	for r := range f.rows {
-		var s Mem
-		if f.apart {
-			s = scale.row(r)
+	next := func() {
+		ADDQ(Imm(step), x.at) // two groups of 32 bytes in each chain
+		ADDQ(U32(uint32(f.bytes)), data)
+		if f.scales > 0 {
+			ADDQ(Imm(uint64(f.scales)), scale.Base)
 		}
-		f.decode(c, data.row(r), s, func(g int, v VecVirtual) {
-			VFMADD231PS(Mem{Base: x, Disp: 32 * g}, v, acc[r])
-		})
 	}
-	ADDQ(U32(128), x)
-	data.advance(f.bytes)
-	if f.apart {
-		scale.advance(1)
+	ahead := func() {
+		for at := 0; at < f.bytes; at += 64 {
+			PREFETCHT0(Mem{Base: data, Disp: prefetch + at})
+		}
 	}
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
-	y := Load(Param("y"), GP64())
-	for r := 0; r < f.rows; r += 4 {
-		VMOVUPS(reduce4(acc[r:r+4]), Mem{Base: y, Disp: 4 * r})
+	if f.scales > 0 { // slow streams, a line or two in many steps
+		PREFETCHT0(scale.Offset(256))
+		PREFETCHT0(scale.Offset(320))
 	}
+	if f.fetch == nil {
+		Label("step")
+		ahead()
+		all(multiply())
+		next()
+		DECQ(steps)
+		JNZ(LabelRef("step"))
+	} else {
+		all(f.fetch(c, Mem{Base: data}, scale, words))
+		DECQ(steps)
+		JZ(LabelRef("last"))
+		Label("step")
+		ahead()
+		weave(f.fetch(c, Mem{Base: data, Disp: f.bytes}, scale.Offset(f.scales), words), multiply())
+		next()
+		DECQ(steps)
+		JNZ(LabelRef("step"))
+		Label("last")
+		all(multiply())
+		next()
+	}
+	VMOVSS(reduce(acc), Mem{Base: y})
+	ADDQ(Imm(4), y)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
 	VZEROUPPER()
 	RET()
 }
 
-// rows are up to eight streams, a stride apart.
-type rows struct {
-	base            []Register // of the first and the fifth row
-	stride, stride3 Register
+func all(portions []func()) {
+	for _, p := range portions {
+		p()
+	}
 }
 
-func newRows(base, stride string, n int) *rows {
-	r := &rows{base: []Register{Load(Param(base), GP64())}, stride: Load(Param(stride), GP64()), stride3: GP64()}
-	LEAQ(Mem{Base: r.stride, Index: r.stride, Scale: 2}, r.stride3)
-	if n > 4 {
-		fifth := GP64()
-		LEAQ(Mem{Base: r.base[0], Index: r.stride, Scale: 4}, fifth)
-		r.base = append(r.base, fifth)
+// weave puts the multiplications of a step, four portions, between the portions that fetch the next one, so that what
+// waits for what was asked for long before: the processor's schedulers are too small to look that far ahead.
+func weave(fetch, multiply []func()) {
+	n := len(fetch) - 4 // of them before the look-up
+	before := func(i int) {
+		for _, p := range fetch[n*i/3 : n*(i+1)/3] {
+			p()
+		}
 	}
-	return r
-}
-
-func (r *rows) row(i int) Mem { return row(r.base[i/4], r.stride, r.stride3, i%4) }
-
-func (r *rows) advance(bytes int) {
-	for _, b := range r.base {
-		ADDQ(U32(bytes), b)
-	}
+	before(0)
+	multiply[0]()
+	before(1)
+	multiply[1]()
+	before(2)
+	fetch[n]()
+	multiply[2]()
+	fetch[n+1]()
+	multiply[3]()
+	fetch[n+2]()
+	fetch[n+3]()
 }
 
 // row addresses the same place in row r of four.
@@ -114,6 +154,19 @@ func zeroed(n int) []VecVirtual {
 	return v
 }
 
+// reduce adds the chains, and then the lanes as reduce4 does.
+func reduce(acc []VecVirtual) Op {
+	for _, a := range acc[1:] {
+		VADDPS(a, acc[0], acc[0])
+	}
+	t, a := XMM(), acc[0].AsX()
+	VEXTRACTF128(Imm(1), acc[0], t)
+	VADDPS(t, a, a)
+	VHADDPS(a, a, a)
+	VHADDPS(a, a, a)
+	return a
+}
+
 // reduce4 adds the eight lanes of each of four registers: l and l+4 first, then neighbours, then pairs.
 func reduce4(acc []VecVirtual) Op {
 	for _, a := range acc {
@@ -128,38 +181,54 @@ func reduce4(acc []VecVirtual) Op {
 	return a
 }
 
-// decodeKernels emit dst = the weights of consecutive blocks, bit for bit as dtype decodes them.
+// decodeKernels emit the weights of consecutive rows, bit for bit as dtype decodes them, in the format's order.
 func decodeKernels() {
 	for _, f := range formats() {
 		decodeKernel(f)
 	}
-	for _, r := range roundings() {
-		decodeCodes(r)
-	}
 }
 
+// decoded is where rows of decoded weights go: four chains a row, a panel of bytes each.
+type decoded struct {
+	activations
+	row Register
+}
+
+func newDecoded() decoded { return decoded{newActivations(), Load(Param("dst"), GP64())} }
+
+func (d decoded) store(g int, v VecVirtual) { VMOVUPS(v, d.group(g)) }
+
+func (d decoded) endRow() { LEAQ(Mem{Base: d.row, Index: d.panel, Scale: chains}, d.row) }
+
 func decodeKernel(f format) {
-	TEXT("decode"+f.name, NOSPLIT, "func(dst *float32, data *byte, scales *byte, blocks int)")
-	Doc(fmt.Sprintf("decode%s writes 32*blocks consecutive weights as float32.", f.name))
+	TEXT("decode"+f.name, NOSPLIT, "func(dst *float32, panel int, data *byte, scales *byte, rows int, steps int"+f.params())
+	Doc(fmt.Sprintf("decode%s writes rows of %d*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.", f.name, step))
 	Pragma("noescape")
-	dst, data := Load(Param("dst"), GP64()), Load(Param("data"), GP64())
-	var scale Mem
-	if f.apart {
-		scale = Mem{Base: Load(Param("scales"), GP64())}
+	data, rows := Load(Param("data"), GP64()), Load(Param("rows"), GP64())
+	dst := newDecoded()
+	scale := Mem{}
+	if f.scales > 0 {
+		scale.Base = Load(Param("scales"), GP64())
 	}
-	blocks := Load(Param("blocks"), GP64())
-	c := f.setup()
-	Label("block")
-	f.decode(c, Mem{Base: data}, scale, func(g int, v VecVirtual) {
-		VMOVUPS(v, Mem{Base: dst, Disp: 32 * g})
-	})
-	ADDQ(U32(128), dst)
-	ADDQ(U32(f.bytes), data)
-	if f.apart {
-		INCQ(scale.Base)
+	c, steps, words := f.setup(), GP64(), f.words()
+	Label("row")
+	MOVQ(dst.row, dst.at)
+	Load(Param("steps"), steps)
+	Label("step")
+	if f.fetch != nil {
+		all(f.fetch(c, Mem{Base: data}, scale, words))
 	}
-	DECQ(blocks)
-	JNZ(LabelRef("block"))
+	all(f.widen(c, Mem{Base: data}, scale, words, dst.store))
+	ADDQ(Imm(step), dst.at)
+	ADDQ(U32(uint32(f.bytes)), data)
+	if f.scales > 0 {
+		ADDQ(Imm(uint64(f.scales)), scale.Base)
+	}
+	DECQ(steps)
+	JNZ(LabelRef("step"))
+	dst.endRow()
+	DECQ(rows)
+	JNZ(LabelRef("row"))
 	VZEROUPPER()
 	RET()
 }

@@ -8,99 +8,317 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// A format emits the decoding of 32 consecutive weights into four registers of eight float32, in their order.
+// A format emits the decoding of a step, 64 consecutive weights of a row, as eight registers of eight float32. All formats
+// give them in one order (package cpu, order.go), which activations come in too: the one that codes of four bits fall
+// into by themselves. With the weight's number written q u d p k, two bits for d and one for each other, a register is
+// group 4k+2u+p, and its lane 4q+d.
 type format struct {
 	name  string // as it stands in the kernels' names
-	rows  int    // that a dot product takes at once: more where decoding leaves the multiply-adds waiting
-	bytes int    // of 32 weights in the data stream
-	// apart says that a second stream holds one byte of scale for every 32 weights.
-	apart bool
+	bytes int    // of a step in the data stream
+	// scales is how many bytes a step has in a second stream; 0: its scales lie in the data.
+	scales int
+	// table says that kernels are given the values of codes.
+	table bool
 	// setup loads what stays in registers for a whole kernel.
 	setup func() constants
-	// decode reads 32 weights at data (and their scale at scale) and gives them to emit, eight at a time.
-	decode func(c constants, data, scale Mem, emit func(group int, v VecVirtual))
+	// fetch begins a step, in portions that a kernel may put between other work: it looks the weights at data up and
+	// leaves them in words as pairs of bfloat16. nil: widen does all.
+	fetch func(c constants, data, scale Mem, words []VecVirtual) []func()
+	// widen ends a step: portions that give the registers to emit.
+	widen func(c constants, data, scale Mem, words []VecVirtual, emit func(group int, v VecVirtual)) []func()
+}
+
+const step = 64
+
+func group(k, u, p int) int { return 4*k + 2*u + p }
+
+func (f format) words() []VecVirtual {
+	if f.fetch == nil {
+		return nil
+	}
+	return []VecVirtual{YMM(), YMM(), YMM(), YMM()}
+}
+
+// params ends the parameters of the format's kernels.
+func (f format) params() string {
+	if f.table {
+		return ", table *[16]float32)"
+	}
+	return ")"
 }
 
 // constants are a kernel's fixed registers.
 type constants struct {
-	spread VecVirtual // where each byte of codes goes, for VPSHUFB
 	nibble VecVirtual // 0x0F in every byte
 	upper  VecVirtual // 0xFFFF0000 in every word of 32 bits
-	tables Register   // code values by scale
-
-	shifts VecVirtual // where codes lie in a word of 32 bits
+	up     VecVirtual // 65536 in every word of 32 bits: multiplying by it moves 16 bits up
+	down   VecVirtual // 4096 in every word of 16 bits: the upper half of a product by it is moved four bits down
+	tables Register   // code values: by scale, or sixteen
 }
 
 func formats() []format {
-	return []format{
-		mxfp4("MXFP4", 16, true, pairs), mxfp4("MXFP4GGML", 17, false, halves), mxfp4("MXFP4Ollama", 17, false, pairs),
-		{name: "BF16", rows: 4, bytes: 64, setup: none, decode: decodeBF16},
-		{name: "F16", rows: 4, bytes: 64, setup: none, decode: decodeF16},
-		{name: "F32", rows: 4, bytes: 128, setup: none, decode: decodeF32},
-		{name: "Q8_0", rows: 4, bytes: 34, setup: none, decode: decodeQ8},
+	return append([]format{
+		mxfp4("MXFP4", 32, 2, apart), mxfp4("MXFP4GGML", 34, 0, blocks17), mxfp4("MXFP4Ollama", 34, 0, blocks17),
+		plain("BF16", 128, widenBF16), plain("F16", 128, widenF16), plain("F32", 256, widenF32), plain("Q8_0", 68, widenQ8),
+	}, codeFormats()...)
+}
+
+func plain(name string, bytes int, widen func(data Mem, emit func(int, VecVirtual)) []func()) format {
+	return format{name: name, bytes: bytes, setup: func() constants { return constants{} },
+		widen: func(_ constants, data, _ Mem, _ []VecVirtual, emit func(int, VecVirtual)) []func() {
+			return widen(data, emit)
+		}}
+}
+
+// lanes loads sixteen bytes at each of two places: the lanes of q 0 and of q 1. second is at least sixteen bytes past the
+// beginning of the step.
+func lanes(data Mem, first, second int) VecVirtual {
+	v := YMM()
+	VBROADCASTI128(data.Offset(first), v)
+	VPBLENDD(Imm(0xF0), data.Offset(second-16), v, v)
+	return v
+}
+
+// halves gives the weights of u, two bytes each, as pairs for k: p 0, then p 1.
+func halves(data Mem, u int) [2]VecVirtual {
+	a, b := lanes(data, 32*u, 64+32*u), lanes(data, 32*u+16, 64+32*u+16)
+	v := [2]VecVirtual{YMM(), YMM()}
+	VSHUFPS(Imm(0x88), b, a, v[0])
+	VSHUFPS(Imm(0xDD), b, a, v[1])
+	return v
+}
+
+func widenBF16(data Mem, emit func(int, VecVirtual)) (portions []func()) {
+	for u := range 2 {
+		portions = append(portions, func() {
+			for p, w := range halves(data, u) {
+				even := YMM()
+				VPSLLD(Imm(16), w, even)
+				VPAND(global("upper", fill(0, 0, 0xFF, 0xFF)), w, w)
+				emit(group(0, u, p), even)
+				emit(group(1, u, p), w)
+			}
+		})
+	}
+	return portions
+}
+
+func widenF16(data Mem, emit func(int, VecVirtual)) (portions []func()) {
+	for u := range 2 {
+		portions = append(portions, func() {
+			w := halves(data, u)
+			for k := range 2 {
+				a, b, upper := YMM(), YMM(), XMM()
+				if k == 0 {
+					VPAND(global32("lower", 0xFFFF), w[0], a)
+					VPAND(global32("lower", 0xFFFF), w[1], b)
+				} else {
+					VPSRLD(Imm(16), w[0], a)
+					VPSRLD(Imm(16), w[1], b)
+				}
+				VPACKUSDW(b, a, a)
+				VPERMQ(Imm(0xD8), a, a)
+				VEXTRACTI128(Imm(1), a, upper)
+				VCVTPH2PS(a.AsX(), a)
+				VCVTPH2PS(upper, b)
+				emit(group(k, u, 0), a)
+				emit(group(k, u, 1), b)
+			}
+		})
+	}
+	return portions
+}
+
+func widenF32(data Mem, emit func(int, VecVirtual)) (portions []func()) {
+	for u := range 2 {
+		portions = append(portions, func() {
+			var r [4]VecVirtual
+			for d := range r {
+				r[d] = lanes(data, 64*u+16*d, 128+64*u+16*d)
+			}
+			for p := range 2 {
+				a, b, even := YMM(), YMM(), YMM()
+				if p == 0 {
+					VUNPCKLPS(r[1], r[0], a)
+					VUNPCKLPS(r[3], r[2], b)
+				} else {
+					VUNPCKHPS(r[1], r[0], a)
+					VUNPCKHPS(r[3], r[2], b)
+				}
+				VUNPCKLPD(b, a, even)
+				VUNPCKHPD(b, a, a)
+				emit(group(0, u, p), even)
+				emit(group(1, u, p), a)
+			}
+		})
+	}
+	return portions
+}
+
+// widenQ8: two blocks of a scale in F16 and 32 signed bytes. A byte is converted where it lies in its word, 2^24 times too
+// large, with the scale as much too small: powers of two change no digit, and a product of 8 and 11 bits is exact.
+func widenQ8(data Mem, emit func(int, VecVirtual)) []func() {
+	scale := YMM()
+	portions := []func(){func() {
+		second := XMM()
+		VPBROADCASTW(data, scale.AsX())
+		VPBROADCASTW(data.Offset(34), second)
+		VPUNPCKLQDQ(second, scale.AsX(), second)
+		VCVTPH2PS(second, scale)
+		VMULPS(constant(1.0/(1<<24)), scale, scale)
+	}}
+	for u := range 2 {
+		portions = append(portions, func() {
+			bytes := lanes(data, 2+16*u, 36+16*u)
+			for i := range 4 {
+				v := YMM()
+				switch i {
+				case 3:
+					VPAND(global("top_byte", fill(0, 0, 0, 0xFF)), bytes, v)
+				case 0:
+					VPSLLD(Imm(24), bytes, v)
+				default:
+					VPSLLD(Imm(uint64(24-8*i)), bytes, v)
+					VPAND(global("top_byte", fill(0, 0, 0, 0xFF)), v, v)
+				}
+				VCVTDQ2PS(v, v)
+				VMULPS(scale, v, v)
+				emit(group(i%2, u, i/2), v)
+			}
+		})
+	}
+	return portions
+}
+
+// mxfp4: every value E2M1 times a power of two is a bfloat16, so sixteen of them are a table of 16 low and 16 high
+// bytes. There is one table for each scale, its halves twice: a step has two scales, one for each lane of 16 bytes, and
+// its tables are those of the first with the upper lanes of the second. No weight is ever multiplied.
+func mxfp4(name string, bytes, scales int, codes func(data, scale Mem) (load func(v VecVirtual), first, second Mem)) format {
+	ggml := name == "MXFP4GGML"
+	setup := func() constants {
+		c := wordConstants()
+		c.tables = GP64()
+		LEAQ(NewDataAddr(Symbol{Name: "·mxfp4Tables"}, 0), c.tables)
+		return c
+	}
+	fetch := func(c constants, data, scale Mem, words []VecVirtual) []func() {
+		load, first, second := codes(data, scale)
+		v, low, high := YMM(), YMM(), YMM()
+		a, b := GP64(), GP64()
+		entry := func(i Register, disp int) Mem { return Mem{Base: c.tables, Index: i, Scale: 1, Disp: disp} }
+		return append([]func(){
+			func() {
+				MOVBQZX(first, a)
+				SHLQ(Imm(6), a)
+				MOVBQZX(second, b)
+				SHLQ(Imm(6), b)
+				load(v)
+				if ggml {
+					VPSHUFB(global("ggml_order", ggmlOrder()), v, v)
+				}
+			},
+			func() {
+				VMOVDQU(entry(a, 0), low)
+				VMOVDQU(entry(a, 32), high)
+			},
+			func() {
+				VPBLENDD(Imm(0xF0), entry(b, 0), low, low)
+				VPBLENDD(Imm(0xF0), entry(b, 32), high, high)
+			},
+		}, lookUp(c, v, low, high, words, false)...)
+	}
+	f := format{name: name, bytes: bytes, scales: scales, setup: setup, fetch: fetch, widen: widenPairs(false)}
+	if ggml {
+		f.widen = widenPairs(true)
+	}
+	return f
+}
+
+// ggmlOrder brings the bytes of a block of ggml's, elements j low and j+16 high in byte j, to where elements 2j and 2j+1
+// would be but for the nibbles: there u is the nibble and k a bit of the byte's number.
+func ggmlOrder() []byte {
+	return fill(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15)
+}
+
+// apart: 32 bytes of codes, their two scales in the other stream.
+func apart(data, scale Mem) (load func(VecVirtual), first, second Mem) {
+	return func(v VecVirtual) { VMOVDQU(data, v) }, scale, scale.Offset(1)
+}
+
+// blocks17: two blocks, each its scale and then 16 bytes of codes. No byte is read that belongs to another.
+func blocks17(data, _ Mem) (load func(VecVirtual), first, second Mem) {
+	return func(v VecVirtual) {
+		VBROADCASTI128(data.Offset(1), v)
+		VPBLENDD(Imm(0xF0), data.Offset(2), v, v) // the upper lane begins at byte 18
+	}, data, data.Offset(17)
+}
+
+func wordConstants() constants {
+	return constants{
+		nibble: load(global("nibble", fill(0x0F))),
+		upper:  load(global("upper", fill(0, 0, 0xFF, 0xFF))),
+		up:     load(global32("one_up", 1<<16)),
+		down:   load(global("down", fill(0, 0x10))),
 	}
 }
 
-func none() constants { return constants{} }
-
-func decodeBF16(_ constants, data, _ Mem, emit func(int, VecVirtual)) {
-	for g := range 4 {
-		v := YMM()
-		VPMOVZXWD(data.Offset(16*g), v)
-		VPSLLD(Imm(16), v, v)
-		emit(g, v)
+// lookUp finds 64 codes in the two tables of bytes: two words for the lower nibbles, then two for the higher ones, or
+// the other way about. It has four portions; the first two words may not be read after the second portion, the others
+// not after the third.
+//
+// The shift is a multiplication, which some processors take elsewhere than shuffles, of which there are many here.
+func lookUp(c constants, v, low, high VecVirtual, words []VecVirtual, highFirst bool) []func() {
+	other := YMM()
+	bytes := func(codes, a, b VecVirtual) {
+		VPSHUFB(codes, low, a)
+		VPSHUFB(codes, high, b)
+	}
+	pair := func(a, b, w0, w1 VecVirtual) {
+		VPUNPCKLBW(b, a, w0)
+		VPUNPCKHBW(b, a, w1)
+	}
+	a, b := YMM(), YMM()
+	one, two := v, other
+	if highFirst {
+		one, two = other, v
+	}
+	return []func(){
+		func() {
+			VPMULHUW(c.down, v, other)
+			VPAND(c.nibble, one, one)
+		},
+		func() { bytes(one, a, b) },
+		func() {
+			VPAND(c.nibble, two, two)
+			pair(a, b, words[0], words[1])
+		},
+		func() {
+			bytes(two, low, high)
+			pair(low, high, words[2], words[3])
+		},
 	}
 }
 
-func decodeF16(_ constants, data, _ Mem, emit func(int, VecVirtual)) {
-	for g := range 4 {
-		v := YMM()
-		VCVTPH2PS(data.Offset(16*g), v)
-		emit(g, v)
+// widenPairs gives, of each word of pairs, the lower bfloat16s and then the upper ones. Word 2k+u has p 0 and p 1; in
+// ggml's order word 2u+p has k 0 and k 1. The first are moved by a multiplication, for the reason that lookUp gives.
+func widenPairs(ggml bool) func(constants, Mem, Mem, []VecVirtual, func(int, VecVirtual)) []func() {
+	return func(c constants, _, _ Mem, words []VecVirtual, emit func(int, VecVirtual)) (portions []func()) {
+		for i, w := range words {
+			first, second := group(i/2, i%2, 0), group(i/2, i%2, 1)
+			if ggml {
+				first, second = group(0, i/2, i%2), group(1, i/2, i%2)
+			}
+			portions = append(portions, func() {
+				even := YMM()
+				VPMULLD(c.up, w, even)
+				VPAND(c.upper, w, w)
+				emit(first, even)
+				emit(second, w)
+			})
+		}
+		return portions
 	}
 }
-
-func decodeF32(_ constants, data, _ Mem, emit func(int, VecVirtual)) {
-	for g := range 4 {
-		v := YMM()
-		VMOVUPS(data.Offset(32*g), v)
-		emit(g, v)
-	}
-}
-
-// decodeQ8: the scale in F16, then 32 signed bytes. A product of 8 and 11 bits is exact.
-func decodeQ8(_ constants, data, _ Mem, emit func(int, VecVirtual)) {
-	half, scale := GP32(), YMM()
-	MOVWLZX(data, half)
-	VMOVD(half, scale.AsX())
-	VCVTPH2PS(scale.AsX(), scale.AsX())
-	VBROADCASTSS(scale.AsX(), scale)
-	for g := range 4 {
-		v := YMM()
-		VPMOVSXBD(data.Offset(2+8*g), v)
-		VCVTDQ2PS(v, v)
-		VMULPS(scale, v, v)
-		emit(g, v)
-	}
-}
-
-// pairs is the order of OpenAI's MXFP4: byte j has element 2j low and 2j+1 high. halves is ggml's: element j low and
-// j+16 high. spread brings byte after byte of the sixteen to where the unpacking below wants its elements: the two
-// lanes hold elements 0, 8, 1, 9, 2, 10, 3, 11, 16, 24, ... and 4, 12, 5, 13, ...; high picks, among 16-bit words, those
-// whose bytes stand for the high half.
-type nibbles struct {
-	name   string
-	spread [32]byte
-	high   uint8
-}
-
-var pairs = nibbles{"pairs", [32]byte{
-	0, 4, 0, 4, 1, 5, 1, 5, 8, 12, 8, 12, 9, 13, 9, 13,
-	2, 6, 2, 6, 3, 7, 3, 7, 10, 14, 10, 14, 11, 15, 11, 15}, 0xAA}
-
-var halves = nibbles{"halves", [32]byte{
-	0, 8, 1, 9, 2, 10, 3, 11, 0, 8, 1, 9, 2, 10, 3, 11,
-	4, 12, 5, 13, 6, 14, 7, 15, 4, 12, 5, 13, 6, 14, 7, 15}, 0xF0}
 
 var globals = map[string]Mem{}
 
@@ -117,6 +335,10 @@ func global(name string, data []byte) Mem {
 	return m
 }
 
+func global32(name string, bits uint32) Mem {
+	return global(name, fill(byte(bits), byte(bits>>8), byte(bits>>16), byte(bits>>24)))
+}
+
 func fill(pattern ...byte) []byte {
 	var b []byte
 	for len(b) < 32 {
@@ -129,57 +351,4 @@ func load(m Mem) VecVirtual {
 	v := YMM()
 	VMOVDQU(m, v)
 	return v
-}
-
-// mxfp4: every value E2M1 times a power of two is a bfloat16, so sixteen of them are a table of 16 low and 16 high
-// bytes. There is one table for each scale: a block costs two lookups and no multiplication.
-func mxfp4(name string, bytes int, apart bool, order nibbles) format {
-	setup := func() constants {
-		c := constants{
-			spread: load(global("spread_"+order.name, order.spread[:])),
-			nibble: load(global("nibble", fill(0x0F))),
-			upper:  load(global("upper", fill(0, 0, 0xFF, 0xFF))),
-			tables: GP64(),
-		}
-		LEAQ(NewDataAddr(Symbol{Name: "·mxfp4Tables"}, 0), c.tables)
-		return c
-	}
-	decode := func(c constants, data, scale Mem, emit func(int, VecVirtual)) {
-		codes := data
-		if !apart {
-			scale, codes = data, data.Offset(1)
-		}
-		at := GP64()
-		MOVBQZX(scale, at)
-		SHLQ(Imm(5), at)
-		low, high := YMM(), YMM()
-		VBROADCASTI128(Mem{Base: c.tables, Index: at, Scale: 1}, low)
-		VBROADCASTI128(Mem{Base: c.tables, Index: at, Scale: 1, Disp: 16}, high)
-		unpack(c, order, codes, low, high, emit)
-	}
-	return format{name: name, rows: 8, bytes: bytes, apart: apart, setup: setup, decode: decode}
-}
-
-// unpack looks 32 codes up in the two tables of bytes and widens the bfloat16s.
-func unpack(c constants, order nibbles, codes Mem, low, high VecVirtual, emit func(int, VecVirtual)) {
-	v, t := YMM(), YMM()
-	VBROADCASTI128(codes, v)
-	VPSHUFB(c.spread, v, v)
-	VPSRLW(Imm(4), v, t)
-	VPBLENDW(Imm(uint64(order.high)), t, v, v)
-	VPAND(c.nibble, v, v)
-	VPSHUFB(v, low, low)
-	VPSHUFB(v, high, high)
-	for half := range 2 {
-		w, even := YMM(), YMM()
-		if half == 0 {
-			VPUNPCKLBW(high, low, w)
-		} else {
-			VPUNPCKHBW(high, low, w)
-		}
-		VPSLLD(Imm(16), w, even)
-		VPAND(c.upper, w, w)
-		emit(2*half, even)
-		emit(2*half+1, w)
-	}
 }

@@ -21,6 +21,7 @@ func main() {
 	decodeKernels()
 	scaleKernels()
 	mulKernels()
+	scoreKernels()
 	attentionKernels()
 	elementwiseKernels()
 	build.Generate() // exits on an error

@@ -8,91 +8,156 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// mulKernels emit y[i][j] = x[i] · w[j] for one to three rows of activations and four decoded rows of weights: twelve
-// sums, three and one registers of operands, seven loads for twelve multiply-adds. Sums can be left in memory between
-// calls, so that a wide product is taken panel by panel and a panel of weights stays in the first-level cache.
+// mulKernels emit one chain of x[i] · w[j] for rows of activations, one to three at a time, and four decoded rows of
+// weights: twelve sums, three and one registers of operands, seven loads for twelve multiply-adds. A chain of four rows
+// of weights stays in the first-level cache while the rows of activations pass.
 func mulKernels() {
 	for rows := 1; rows <= 3; rows++ {
 		mulKernel(rows)
 	}
+	reduceKernel()
 }
 
 func mulKernel(rows int) {
-	params := ""
-	for i := range rows {
-		params += fmt.Sprintf("x%d *float32, ", i)
-	}
-	TEXT(fmt.Sprintf("mul%dx4", rows), NOSPLIT, fmt.Sprintf(
-		"func(y *float32, yStride int, %sw *float32, wStride int, n int, sums *float32, end bool)", params))
-	Doc(fmt.Sprintf("mul%dx4 multiplies %d rows of n activations by four rows of weights; strides are in bytes. sums, if not nil, holds", rows, rows),
-		fmt.Sprintf("%d registers of eight lanes, to which it adds; y is written where end is true, else the sums are stored back.", 4*rows))
+	TEXT(fmt.Sprintf("mul%dx4", rows), NOSPLIT,
+		"func(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool)")
+	Doc(fmt.Sprintf("mul%dx4 multiplies %d*times rows of 8*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.", rows, rows),
+		"sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. groups is even.")
 	Pragma("noescape")
-	x := make([]Register, rows)
-	for i := range x {
-		x[i] = Load(Param(fmt.Sprintf("x%d", i)), GP64())
-	}
-	w, stride, stride3 := Load(Param("w"), GP64()), Load(Param("wStride"), GP64()), GP64()
+	sums, base, at, times := Load(Param("sums"), GP64()), Load(Param("x"), GP64()), Load(Param("at"), GP64()), Load(Param("times"), GP64())
+	stride, stride3 := Load(Param("stride"), GP64()), GP64()
 	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
-	n, sums := Load(Param("n"), GP64()), Load(Param("sums"), GP64())
-	acc := zeroed(4 * rows)
-	TESTQ(sums, sums)
-	JZ(LabelRef("start"))
-	for i, a := range acc {
-		VMOVUPS(Mem{Base: sums, Disp: 32 * i}, a)
+	x := make([]Register, rows)
+	w, groups := GP64(), GP64()
+
+	Label("rows")
+	for i := range x {
+		x[i] = GP64()
+		MOVQ(Mem{Base: at, Disp: 8 * i}, x[i])
+		ADDQ(base, x[i])
 	}
-	Label("start")
+	Load(Param("w"), w)
+	Load(Param("groups"), groups)
+	acc := zeroed(4 * rows)
+	step := func(disp int) {
+		v := make([]VecVirtual, rows)
+		for i := range v {
+			v[i] = YMM()
+			VMOVUPS(Mem{Base: x[i], Disp: disp}, v[i])
+		}
+		for j := range 4 {
+			t := YMM()
+			VMOVUPS(row(w, stride, stride3, j).Offset(disp), t)
+			for i := range v {
+				VFMADD231PS(t, v[i], acc[4*i+j])
+			}
+		}
+	}
+	Label("two")
+	step(0)
+	step(32)
+	for i := range x {
+		ADDQ(Imm(64), x[i])
+	}
+	ADDQ(Imm(64), w)
+	SUBQ(Imm(2), groups)
+	JNZ(LabelRef("two"))
+
+	add := Load(Param("add"), GP8())
+	TESTB(add, add)
+	JZ(LabelRef("store"))
+	for i, a := range acc {
+		VADDPS(Mem{Base: sums, Disp: 32 * i}, a, a)
+	}
+	Label("store")
+	for i, a := range acc {
+		VMOVUPS(a, Mem{Base: sums, Disp: 32 * i})
+	}
+	ADDQ(U32(uint32(128*rows)), sums)
+	ADDQ(Imm(uint64(8*rows)), at)
+	DECQ(times)
+	JNZ(LabelRef("rows"))
+	VZEROUPPER()
+	RET()
+}
+
+func reduceKernel() {
+	TEXT("reduceRows", NOSPLIT, "func(y *float32, stride int, sums *float32, rows int)")
+	Doc("reduceRows adds the eight lanes of four sums a row, and writes four results a row, rows of y stride bytes apart.")
+	Pragma("noescape")
+	y, stride := Load(Param("y"), GP64()), Load(Param("stride"), GP64())
+	sums, rows := Load(Param("sums"), GP64()), Load(Param("rows"), GP64())
+	Label("row")
+	acc := make([]VecVirtual, 4)
+	for i := range acc {
+		acc[i] = YMM()
+		VMOVUPS(Mem{Base: sums, Disp: 32 * i}, acc[i])
+	}
+	VMOVUPS(reduce4(acc), Mem{Base: y})
+	ADDQ(U32(128), sums)
+	ADDQ(stride, y)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+// scoreKernels emit q[i] · k[j] for one to three heads and four keys: short rows, one chain.
+func scoreKernels() {
+	for rows := 1; rows <= 3; rows++ {
+		scoreKernel(rows)
+	}
+}
+
+func scoreKernel(rows int) {
+	TEXT(fmt.Sprintf("score%dx4", rows), NOSPLIT, "func(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)")
+	Doc(fmt.Sprintf("score%dx4 multiplies %d rows of n values by four others and writes four results a row; strides are in bytes.", rows, rows))
+	Pragma("noescape")
+	q, qStride := Load(Param("q"), GP64()), Load(Param("qStride"), GP64())
+	k, stride, stride3 := Load(Param("k"), GP64()), Load(Param("kStride"), GP64()), GP64()
+	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
+	n := Load(Param("n"), GP64())
+	acc := zeroed(4 * rows)
+	at := func(i int) Mem { return row(q, qStride, nil, i) }
 	SUBQ(Imm(8), n)
 	JL(LabelRef("tail"))
-
 	Label("eight")
 	v := make([]VecVirtual, rows)
 	for i := range v {
 		v[i] = YMM()
-		VMOVUPS(Mem{Base: x[i]}, v[i])
-		ADDQ(Imm(32), x[i])
+		VMOVUPS(at(i), v[i])
 	}
 	for j := range 4 {
 		t := YMM()
-		VMOVUPS(row(w, stride, stride3, j), t)
+		VMOVUPS(row(k, stride, stride3, j), t)
 		for i := range v {
 			VFMADD231PS(t, v[i], acc[4*i+j])
 		}
 	}
-	ADDQ(Imm(32), w)
+	ADDQ(Imm(32), q)
+	ADDQ(Imm(32), k)
 	SUBQ(Imm(8), n)
 	JGE(LabelRef("eight"))
-
 	Label("tail")
 	ADDQ(Imm(8), n)
 	JZ(LabelRef("done"))
 	mask := tailMask(n)
-	for i := range x {
-		xi := YMM()
-		VMASKMOVPS(Mem{Base: x[i]}, mask, xi)
+	for i := range rows {
+		qi := YMM()
+		VMASKMOVPS(at(i), mask, qi)
 		for j := range 4 {
 			t := YMM()
-			VMASKMOVPS(row(w, stride, stride3, j), mask, t)
-			VFMADD231PS(t, xi, acc[4*i+j])
+			VMASKMOVPS(row(k, stride, stride3, j), mask, t)
+			VFMADD231PS(t, qi, acc[4*i+j])
 		}
 	}
-
 	Label("done")
-	end := Load(Param("end"), GP8())
-	TESTB(end, end)
-	JZ(LabelRef("keep"))
 	y, yStride := Load(Param("y"), GP64()), Load(Param("yStride"), GP64())
 	for i := range rows {
 		VMOVUPS(reduce4(acc[4*i:4*i+4]), Mem{Base: y})
 		if i+1 < rows {
 			ADDQ(yStride, y)
 		}
-	}
-	VZEROUPPER()
-	RET()
-
-	Label("keep")
-	for i, a := range acc {
-		VMOVUPS(a, Mem{Base: sums, Disp: 32 * i})
 	}
 	VZEROUPPER()
 	RET()
