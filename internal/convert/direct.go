@@ -3,6 +3,7 @@ package convert
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"sync"
@@ -167,29 +168,43 @@ func (t *target) Close() error {
 	return err
 }
 
-// writeAt writes bytes, whole blocks of them from the buffer past the page cache.
-func (t *target) writeAt(buf *[]byte, b []byte, at int64) error {
+// writeAt writes bytes, whole blocks of them from the buffer past the page cache, and gives their checksum.
+func (t *target) writeAt(buf *[]byte, b []byte, at int64) (crc uint32, err error) {
 	if t.direct == nil || len(b) < directLeast {
-		return t.writePlain(b, at)
+		return crc32.Checksum(b, castagnoli), t.writePlain(b, at)
 	}
 	head := roundUp(at) - at
+	crc = crc32.Checksum(b[:head], castagnoli)
 	if err := t.writePlain(b[:head], at); err != nil {
-		return err
+		return 0, err
 	}
 	b, at = b[head:], at+head
 	for len(b) >= directBlock {
 		block := aligned(buf, directMost)
-		n := copy(block, b[:len(b)&^(directBlock-1)])
+		var n int
+		n, crc = copySum(block, b[:len(b)&^(directBlock-1)], crc)
 		_, err := t.direct.WriteAt(block[:n], at)
 		if errors.Is(err, syscall.EINVAL) { // the file system takes the flag and not the write
 			err = t.writePlain(block[:n], at)
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 		b, at = b[n:], at+int64(n)
 	}
-	return t.writePlain(b, at)
+	return crc32.Update(crc, castagnoli, b), t.writePlain(b, at)
+}
+
+// copySum copies and goes on with a checksum, both while the bytes are in the processor's cache.
+func copySum(dst, src []byte, crc uint32) (int, uint32) {
+	n := min(len(dst), len(src))
+	const step = 1 << 17
+	for at := 0; at < n; at += step {
+		b := src[at:min(at+step, n)]
+		copy(dst[at:], b)
+		crc = crc32.Update(crc, castagnoli, b)
+	}
+	return n, crc
 }
 
 // writePlain writes through the page cache. The system lets one thread do so at a time and makes others spin: a mutex

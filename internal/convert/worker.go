@@ -104,10 +104,10 @@ func (w *worker) putTensor(t *Tensor, at int64, b []byte) error {
 		return nil
 	}
 	at += t.Offset
-	if err := w.files[t.file].writeAt(&w.block, b, at); err != nil {
+	crc, err := w.files[t.file].writeAt(&w.block, b, at)
+	if err != nil {
 		return writeError(err)
 	}
-	crc := crc32.Checksum(b, castagnoli)
 	if len(b) > len(w.summed) {
 		w.summed, w.last = b, crc
 	}
