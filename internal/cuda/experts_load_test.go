@@ -65,7 +65,7 @@ func TestExpertRefusals(t *testing.T) {
 // in one piece.
 func TestExpertPieces(t *testing.T) {
 	c := testContexts(t)["sim"]
-	for _, src := range expertSources {
+	for _, src := range sourcesHere() {
 		x := newExpertTest(t, c, expertShape(128, 128, 2, 1))
 		w := x.weights(src, 2, 256, 128, true)
 		var all [][]byte

@@ -9,7 +9,7 @@ struct PackParams {
   const u8 *evenScales, *oddScales; // as stored
   u8 *tiles;                        // of the piece's first row; transposed: of the expert
   float *scales;                    // transposed 4-bit: of the expert, [rows/64, chunks*64]
-  u32 *worst;                       // the largest E8M0 exponent so far
+  u32 *worst;                       // the largest E8M0 exponent so far, if above 128
   int rows;                         // of the piece; transposed: of the expert
   int chunks;                       // of a tile
   int firstChunk, pieceChunks;      // transposed: those of the piece; else all
@@ -83,7 +83,7 @@ KERNEL(256, 4) packMXFP4(const PackParams p) {
   *(U4 *)(chunk + at.lane * 16) = {word[0], word[1], word[2], word[3]};
   if (t == 0) {
     *(u32 *)(chunk + 512 + g * 4) = scales;
-    asm volatile("red.global.max.u32 [%0], %1;" ::"l"(p.worst), "r"(worst) : "memory");
+    if (worst > 128) asm volatile("red.global.max.u32 [%0], %1;" ::"l"(p.worst), "r"(worst) : "memory");
   }
 }
 

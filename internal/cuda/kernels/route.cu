@@ -60,21 +60,16 @@ template <int N> DEVICE float addPlanes(const NormRouteParams &p, int token, int
   return square;
 }
 
-DEVICE void loadRouter(float *w, const float *row, int expert, int experts, bool ok) {
+// Four experts' weights for one input, zeros past the end. Quads: the number of experts is a multiple of four.
+template <bool Quads> DEVICE void loadRouter(float *w, const float *row, int expert, int experts, bool ok) {
   UNROLL for (int j = 0; j < 4; j++) w[j] = 0;
-  if (!ok) return;
-  if ((experts & 3) == 0) {
-    F4 v = *(const F4 *)(row + expert);
-    w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
-  } else {
-    UNROLL for (int j = 0; j < 4; j++)
-      if (expert + j < experts) w[j] = row[expert + j];
-  }
+  if constexpr (Quads) loadFloat4If(w, row + expert, ok && expert < experts);
+  else UNROLL for (int j = 0; j < 4; j++) loadFloatIf(w[j], row + expert + j, ok && expert + j < experts);
 }
 
 // Products of N rows with the router: a lane takes four experts, the warp several inputs at a time where experts are few;
 // its sums go to part [warp, N, experts]. The order of additions does not depend on N.
-template <int N> DEVICE void routerProducts(const NormRouteParams &p, const float *scaled, float *part) {
+template <int N, bool Quads> DEVICE void routerProducts(const NormRouteParams &p, const float *scaled, float *part) {
   int lanes = 1;  // that share an input
   while (lanes < 32 && lanes * 4 < p.experts) lanes *= 2;
   int sub = laneId / lanes, rows = 32 / lanes, per = ceilDiv(p.hidden, routeWarps);
@@ -84,16 +79,14 @@ template <int N> DEVICE void routerProducts(const NormRouteParams &p, const floa
     float acc[N][4];
     UNROLL for (int r = 0; r < N; r++)
       UNROLL for (int j = 0; j < 4; j++) acc[r][j] = 0;
-    constexpr int batch = 8;
+    constexpr int batch = 12;  // loads that wait together
     for (int k = first + sub; k < last; k += rows * batch) {
       float w[batch][4];
-      UNROLL for (int b = 0; b < batch; b++) loadRouter(w[b], p.router + (i64)(k + b * rows) * p.experts, expert, p.experts, k + b * rows < last && expert < p.experts);
+      UNROLL for (int b = 0; b < batch; b++) loadRouter<Quads>(w[b], p.router + (i64)(k + b * rows) * p.experts, expert, p.experts, k + b * rows < last);
       UNROLL for (int b = 0; b < batch; b++) {
-        if (k + b * rows >= last) break;
-        UNROLL for (int r = 0; r < N; r++) {
-          float v = scaled[(k + b * rows) * N + r];
-          UNROLL for (int j = 0; j < 4; j++) acc[r][j] += v * w[b][j];
-        }
+        const float *v = scaled + minOf(k + b * rows, last - 1) * N;
+        UNROLL for (int r = 0; r < N; r++)
+          UNROLL for (int j = 0; j < 4; j++) acc[r][j] += v[r] * w[b][j];
       }
     }
     UNROLL for (int r = 0; r < N; r++) {
@@ -125,7 +118,8 @@ template <int N> DEVICE void normRouteRows(const NormRouteParams &p) {
     u32 *t = (u32 *)(p.t + (i64)(token + r) * p.hidden);
     for (int i = threadX; i < p.hidden / 2; i += routeThreads) t[i] = packBF16(scaled[2 * i * N + r] * scale[r], scaled[(2 * i + 1) * N + r] * scale[r]);
   }
-  routerProducts<N>(p, scaled, part);
+  if ((p.experts & 3) == 0) routerProducts<N, true>(p, scaled, part);
+  else routerProducts<N, false>(p, scaled, part);
   syncBlock();
   UNROLL for (int r = 0; r < N; r++) {
     if (warpId != r || token + r >= p.tokens) continue;
