@@ -164,7 +164,7 @@ func TestDecode(t *testing.T) {
 func TestDecodeSplits(t *testing.T) {
 	eachContext(t, func(t *testing.T, c *context) {
 		for _, z := range []attendSizes{
-			{heads: 8, kvHeads: 1, pageSize: 16, blocks: 8192}, {heads: 4, kvHeads: 2, pageSize: 64, blocks: 50, int8: true},
+			{heads: 4, kvHeads: 1, pageSize: 16, blocks: 8192}, {heads: 4, kvHeads: 2, pageSize: 64, blocks: 50, int8: true},
 			{heads: 16, kvHeads: 1, pageSize: 16, blocks: 70},
 		} {
 			z.sequences, z.tokens = 3, 5
@@ -260,6 +260,15 @@ func TestPrefill(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPrefillEdge: a warp of later rows sees only the last key of a stage, or only the first.
+func TestPrefillEdge(t *testing.T) {
+	_, c := simContext(t, testgpu.Config{})
+	a := newAttendTest(t, c, attendSizes{heads: 2, kvHeads: 1, pageSize: 16, blocks: 12, tokens: 70, sequences: 1})
+	a.prefillCase("last key", 20, []run{{34, 64}}) // the row of position 82 sees 63 and on
+	a.prefillCase("hidden key", 20, []run{{35, 2}}) // of a stage that begins at 16, the second row misses only that
+	a.prefillCase("first key", 0, []run{{49, 64}}) // the row of position 64 ends with key 64
 }
 
 // TestAttendSizes: what the kernels cannot number is refused, and the plan is for the card.
