@@ -266,9 +266,9 @@ func TestPrefill(t *testing.T) {
 func TestPrefillEdge(t *testing.T) {
 	_, c := simContext(t, testgpu.Config{})
 	a := newAttendTest(t, c, attendSizes{heads: 2, kvHeads: 1, pageSize: 16, blocks: 12, tokens: 70, sequences: 1})
-	a.prefillCase("last key", 20, []run{{34, 64}}) // the row of position 82 sees 63 and on
-	a.prefillCase("hidden key", 20, []run{{35, 2}}) // of a stage that begins at 16, the second row misses only that
-	a.prefillCase("first key", 0, []run{{49, 64}}) // the row of position 64 ends with key 64
+	a.prefillCase("last key", 20, []run{{34, 64}})    // the row of position 82 sees 63 and on
+	a.prefillCase("hidden key", 100, []run{{115, 2}}) // of the stage that begins at 16, the second row misses only that
+	a.prefillCase("first key", 0, []run{{49, 64}})    // the row of position 64 ends with key 64
 }
 
 // TestAttendSizes: what the kernels cannot number is refused, and the plan is for the card.
