@@ -51,7 +51,7 @@ func (s *shape) routeShared(tokens int) int {
 	return 4 * tokens * (routeWarps + s.Hidden + routeWarps*s.Experts)
 }
 
-// leastShared is what every card allows a block.
+// routeSharedMost is the most shared memory that normRoute takes, of the 99 KiB that every card allows a block.
 const routeSharedMost = 96 << 10
 
 func (e *expertOps) prepareRoute() error {
@@ -120,9 +120,8 @@ func (e *expertOps) mode(T int) batchMode {
 
 // expertWorkspace is what the experts need of memory for a batch.
 type expertWorkspace struct {
-	maxTokens int
-	memory    buffer
-	bytes     int64
+	memory buffer
+	bytes  int64
 
 	chosen, weight      devptr // int32 and float32 [T, TopK]
 	token, place        devptr // int32 [T*TopK]
@@ -175,7 +174,7 @@ func (e *expertOps) newWorkspace(maxTokens int) (*expertWorkspace, error) {
 	if most := maxTokens*e.shape.TopK/wideRows + e.shape.Experts; most > 65535 {
 		return nil, fmt.Errorf("batches of %d tokens make %d pieces of work for the experts, at most 65535 fit: lower --max-num-batched-tokens", maxTokens, most)
 	}
-	w := &expertWorkspace{maxTokens: maxTokens}
+	w := &expertWorkspace{}
 	parts := e.workspaceParts(w, maxTokens)
 	w.bytes = partsBytes(parts)
 	var err error
