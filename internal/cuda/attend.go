@@ -256,14 +256,15 @@ func (a *attendOps) decode(q *queue, st *stepBuffers, n int, in decodeArgs) {
 }
 
 // decodePlan chooses the splits and the warps of a block. Where a few groups of 16 keys are all that a query can see, each
-// gets a warp of one block.
+// gets a warp of one block, if that leaves a multiprocessor for every block: with more than 8 warps only one fits.
 func (a *attendOps) decodePlan(n, window int) (splits, warps int) {
 	keys := a.shape.maxBlocks * a.shape.PageSize
 	if window > 0 {
 		keys = min(keys, window)
 	}
-	if groups := (keys+groupKeys-2)/groupKeys + 1; groups <= a.mostWarps() { // wherever the first key lies in its group
-		return 1, max(groups, decodeWarps)
+	groups := (keys+groupKeys-2)/groupKeys + 1 // wherever the first key lies in its group
+	if groups > decodeWarps && groups <= a.mostWarps() && n*a.shape.KVHeads <= a.shape.sms {
+		return 1, groups
 	}
 	return a.shape.decodeSplits(n, keys), decodeWarps
 }

@@ -140,7 +140,7 @@ func TestDecode(t *testing.T) {
 	eachContext(t, func(t *testing.T, c *context) {
 		for _, z := range []attendSizes{
 			{heads: 8, kvHeads: 1, pageSize: 16, blocks: 40}, {heads: 16, kvHeads: 1, pageSize: 48, blocks: 20},
-			{heads: 6, kvHeads: 2, pageSize: 16, blocks: 40}, {heads: 1, kvHeads: 1, pageSize: 32, blocks: 3},
+			{heads: 6, kvHeads: 2, pageSize: 16, blocks: 40, sms: 1}, {heads: 1, kvHeads: 1, pageSize: 32, blocks: 3},
 		} {
 			for _, z.int8 = range []bool{false, true} {
 				z.sequences, z.tokens = 5, 7
@@ -276,7 +276,7 @@ func TestAttendSizes(t *testing.T) {
 	_, c := simContext(t, testgpu.Config{})
 	a := newAttendTest(t, c, attendSizes{heads: 64, kvHeads: 8, pageSize: 16, blocks: 8192, sequences: 128})
 	for _, e := range []struct{ n, window, splits, warps int }{
-		{1, 0, 20, 8}, {1, 128, 1, 9}, {2, 0, 20, 8}, {8, 0, 5, 8}, {32, 0, 1, 8}, {128, 0, 1, 8}, {128, 128, 1, 9}, {1, 16, 1, 8}, {1, 1024, 4, 8},
+		{1, 0, 20, 8}, {1, 128, 1, 9}, {10, 128, 1, 9}, {11, 128, 1, 8}, {2, 0, 20, 8}, {8, 0, 5, 8}, {32, 0, 1, 8}, {128, 0, 1, 8}, {1, 16, 1, 8}, {1, 1024, 4, 8},
 	} {
 		if splits, warps := a.a.decodePlan(e.n, e.window); splits != e.splits || warps != e.warps {
 			t.Errorf("%d sequences, window %d: %d splits of %d warps, want %d of %d", e.n, e.window, splits, warps, e.splits, e.warps)

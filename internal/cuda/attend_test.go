@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -24,6 +25,7 @@ type attendSizes struct {
 	heads, kvHeads    int
 	pageSize, blocks  int // blocks: of a sequence's table
 	tokens, sequences int
+	sms               int // 0: 82
 	int8              bool
 }
 
@@ -37,7 +39,7 @@ func newAttendTest(t *testing.T, c *context, z attendSizes) *attendTest {
 		spec.InvFreq[i] = float32(math.Pow(150000, -float64(i)/32))
 	}
 	limits := device.Limits{MaxTokens: max(z.tokens, 1), MaxSeqs: max(z.sequences, 1), MaxLogits: 1, PageSize: z.pageSize, FullPages: z.blocks, WindowPages: z.blocks}
-	s, err := newShape(spec, limits, 82)
+	s, err := newShape(spec, limits, cmp.Or(z.sms, 82))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -303,7 +303,7 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
           int key = h * 8 + t * 2 + c;
           float &v = s[h][2 * b + c];
           v = key >= low && key <= high ? v * (scoreScale * keys.keyScale(h, c)) : lowest;
-          greatest[b] = maxOf(greatest[b], v);
+          greatest[b] = greater(greatest[b], v);
         }
       greatest[b] = quadMax(greatest[b]);
       rises |= greatest[b] > top[b] + slack;
@@ -319,7 +319,7 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
 
   METHOD void raise(const float *greatest) {
     UNROLL for (int b = 0; b < bands; b++) {
-      float higher = maxOf(top[b], greatest[b]), factor = exp2Approx(top[b] - higher);
+      float higher = greater(top[b], greatest[b]), factor = exp2Approx(top[b] - higher);
       top[b] = higher;
       sum[b] *= factor;
       float even = shuffleFrom(factor, t * 8), odd = shuffleFrom(factor, t * 8 + 4); // of heads 2t, 2t+1

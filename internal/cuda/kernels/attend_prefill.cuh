@@ -189,8 +189,8 @@ template <bool Int8> struct Prefill {
     bool rises = false;
     UNROLL for (int m = 0; m < 2; m++)
       UNROLL for (int i = 0; i < 2; i++) {
-        float v = maxOf(s[m][0][i * 2], s[m][0][i * 2 + 1]);
-        UNROLL for (int j = 1; j < 8; j++) v = maxOf(v, maxOf(s[m][j][i * 2], s[m][j][i * 2 + 1]));
+        float v = greater(s[m][0][i * 2], s[m][0][i * 2 + 1]);
+        UNROLL for (int j = 1; j < 8; j++) v = greater(v, greater(s[m][j][i * 2], s[m][j][i * 2 + 1]));
         greatest[m][i] = quadMax(v) * scoreScale;
         rises |= greatest[m][i] > top[m][i] + slack;
       }
@@ -207,7 +207,7 @@ template <bool Int8> struct Prefill {
   METHOD void raise(float greatest[2][2]) {
     UNROLL for (int m = 0; m < 2; m++)
       UNROLL for (int i = 0; i < 2; i++) {
-        float higher = maxOf(top[m][i], greatest[m][i]), factor = exp2Approx(top[m][i] - higher);
+        float higher = greater(top[m][i], greatest[m][i]), factor = exp2Approx(top[m][i] - higher);
         top[m][i] = higher;
         sum[m][i] *= factor;
         UNROLL for (int j = 0; j < 8; j++)
