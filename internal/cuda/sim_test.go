@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"unsafe"
 
 	"hearth/internal/testgpu"
+	"hearth/internal/testmodel"
 )
 
 // sim is a driver over package testgpu. Memory, kernels and their errors are testgpu's; streams, events, graphs and
@@ -429,9 +431,22 @@ func (m *sim) leaks() (all []string) {
 	return all
 }
 
+// arithmetic names the tests that compare what kernels compute.
+var arithmetic = regexp.MustCompile(`^Test(Decode|Prefill|Rope|Int8|Dense|Expert|Random|Prime|Parity|ReplayEqualsEager|Lossy|NormRoute|Route|Sort|Sample|EveryCall|Residual|Sizes)`)
+
+// skipArithmetic spares the race detector the interpreter's work, which it makes twenty times slower. What is left are the
+// tests of the host's code, where goroutines meet; testgpu has its own.
+func skipArithmetic(t testing.TB) {
+	t.Helper()
+	if testmodel.Race && arithmetic.MatchString(t.Name()) {
+		t.Skip("the interpreter is too slow under the race detector: run this test without it")
+	}
+}
+
 // simContext is a context on a GPU of the given kind; what is left of it at the end of the test is an error.
 func simContext(t testing.TB, config testgpu.Config) (*sim, *context) {
 	t.Helper()
+	skipArithmetic(t)
 	m, d := newSim(config)
 	c, err := openContext(d, 0, testLog(t))
 	if err != nil {
