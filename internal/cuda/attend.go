@@ -96,9 +96,6 @@ func newAttendLayout(s *shape) attendLayout {
 	return l
 }
 
-// attendBytes is what newAttend allocates.
-func attendBytes(s *shape) int64 { return newAttendLayout(s).size + headDim/2*4 }
-
 // decodeSplits is how many blocks may share the keys of a KV head when n sequences of up to keys keys decode: enough to
 // give every multiprocessor two blocks, or four in case that not all sequences are as long; none with fewer than two
 // groups of keys for each warp.
@@ -175,17 +172,6 @@ func (a *attendOps) close() {
 	a.c.free(a.frequency)
 	a.c.free(a.work)
 	a.frequency, a.work = buffer{}, buffer{}
-}
-
-// kvBytes is what the keys and values of one layer take in so many pages, scales included.
-func (a *attendOps) kvBytes(pages int) int64 { return kvBytes(a.shape, a.int8, pages) }
-
-func kvBytes(s *shape, int8KV bool, pages int) int64 {
-	row := int64(2 * headDim)
-	if int8KV {
-		row = headDim + 4
-	}
-	return 2 * row * int64(pages) * int64(s.KVHeads) * int64(s.PageSize)
 }
 
 func (a *attendOps) cache(kv *kvLayer) kvCache {
@@ -284,9 +270,7 @@ func (a *attendOps) decodeShared(warps int) int {
 }
 
 // tileRows is the most tokens of a prefill tile.
-func (a *attendOps) tileRows() int { return prefillTileRows(a.shape) }
-
-func prefillTileRows(s *shape) int { return prefillRows / s.group }
+func (a *attendOps) tileRows() int { return prefillRows / a.shape.group }
 
 // prefillShared is the shared memory of a block: queries, and two stages of keys and values.
 func (a *attendOps) prefillShared() int {
