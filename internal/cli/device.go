@@ -105,7 +105,9 @@ func because(why string) string {
 	return ": " + why
 }
 
-func (f *deviceFlags) openCPU() (device.Device, error) { return cpu.New(cpu.Options{Threads: f.threads}) }
+func (f *deviceFlags) openCPU() (device.Device, error) {
+	return cpu.New(cpu.Options{Threads: f.threads})
+}
 
 // open picks the device for a program that plans its memory itself. why tells of a GPU that auto passed over.
 func (f *deviceFlags) open(log *slog.Logger) (d device.Device, why string, err error) {
