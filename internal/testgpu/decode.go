@@ -94,7 +94,9 @@ func (m *module) decode(f *function) (*code, error) {
 		return nil, err
 	}
 	d.stmt = &stmt{line: f.line}
-	d.emit(inst{fn: execExit})
+	d.guard = -1
+	d.emit(inst{fn: execExit, flow: flowExit})
+	c.allocate()
 	return c, nil
 }
 
@@ -251,10 +253,10 @@ func (d *decoder) declareRegisters(r regDecl) error {
 	b := binding{kind: bindReg, typ: r.typ, count: r.count}
 	switch {
 	case r.typ == pred:
-		b.slot = int32(d.code.preds)
+		b.slot = tagPred + int32(d.code.preds)
 		d.code.preds += n
 	case r.typ.size() == 8:
-		b.slot = int32(d.code.regs64)
+		b.slot = tag64 + int32(d.code.regs64)
 		d.code.regs64 += n
 	case r.typ.size() == 1:
 		return d.errorf("registers of 8 bits")
@@ -345,6 +347,9 @@ func (d *decoder) label(name string) (int, error) {
 
 func (d *decoder) emit(in inst) *inst {
 	in.guard, in.not, in.line = d.guard, d.not, int32(d.stmt.line)
+	if in.second == 0 {
+		in.second = noSlot
+	}
 	d.code.insts = append(d.code.insts, in)
 	return &d.code.insts[len(d.code.insts)-1]
 }

@@ -24,7 +24,7 @@ func (d *decoder) flow(o opcode) error {
 	}
 	switch o.root {
 	case "trap":
-		d.emit(inst{fn: execTrap})
+		d.emit(inst{fn: execTrap, flow: flowExit})
 	case "ret":
 		if d.depth > 0 {
 			d.branchTo(d.frame.end)
@@ -32,7 +32,7 @@ func (d *decoder) flow(o opcode) error {
 		}
 		fallthrough
 	default:
-		d.emit(inst{fn: execExit})
+		d.emit(inst{fn: execExit, flow: flowExit})
 	}
 	return nil
 }
@@ -48,7 +48,7 @@ func (d *decoder) branch(name string) error {
 
 func (d *decoder) branchTo(label int) {
 	d.frame.refs = append(d.frame.refs, labelRef{inst: len(d.code.insts), table: -1, label: label})
-	d.emit(inst{fn: execBranch})
+	d.emit(inst{fn: execBranch, flow: flowBranch})
 }
 
 // indexed is brx.idx index, table.
@@ -64,7 +64,7 @@ func (d *decoder) indexed(o opcode) error {
 		return d.unknown()
 	}
 	a := d.stmt.args
-	in := inst{fn: execIndexed, more: &extra{}}
+	in := inst{fn: execIndexed, flow: flowIndexed, more: &extra{}}
 	var err error
 	if in.a, err = d.src(a[0], 32); err != nil {
 		return err
@@ -145,7 +145,7 @@ func (d *decoder) inline(f *function, bound map[string]binding) error {
 	if guard >= 0 {
 		skip = len(d.code.insts)
 		d.not = !not
-		d.emit(inst{fn: execBranch})
+		d.emit(inst{fn: execBranch, flow: flowBranch})
 	}
 	d.guard, d.not = -1, false
 	d.depth++

@@ -256,7 +256,7 @@ func (d *decoder) setp(o opcode) error {
 		return d.unknown()
 	}
 	o.at = 1
-	in := inst{sub: cmp, target: noSlot, c: predFalse}
+	in := inst{sub: cmp, second: noSlot, c: predFalse}
 	in.flags = map[string]uint8{"and": boolAnd, "or": boolOr, "xor": boolXor}[o.take("and", "or", "xor")]
 	flush := o.take("ftz") != ""
 	result := pred
@@ -308,7 +308,7 @@ func (d *decoder) setpResult(in inst, to arg) (err error) {
 	first := to
 	if to.kind == argPair {
 		first = to.elems[0]
-		if in.target, err = d.sink(to.elems[1], 1); err != nil {
+		if in.second, err = d.sink(to.elems[1], 1); err != nil {
 			return err
 		}
 	}
@@ -316,7 +316,7 @@ func (d *decoder) setpResult(in inst, to arg) (err error) {
 		return err
 	}
 	in.fn = execSetp
-	if in.flags != boolNone || in.target >= 0 || in.d < 0 {
+	if in.flags != boolNone || in.second >= 0 || in.d < 0 {
 		in.fn = execSetpBool
 	}
 	d.emit(in)

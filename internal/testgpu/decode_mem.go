@@ -58,6 +58,9 @@ func (d *decoder) loadStore(o opcode) error {
 	if err := d.vector(&in, value, t, load); err != nil {
 		return err
 	}
+	if load {
+		in.vecOut = uint8(len(in.vec))
+	}
 	d.emit(in)
 	return nil
 }
@@ -151,7 +154,7 @@ func (d *decoder) atom(o opcode) error {
 		if err != nil {
 			return err
 		}
-		in.d = max(slot, -1)
+		in.d, in.writes = max(slot, -1), true
 		args = args[1:]
 	} else if err := d.args(want, want); err != nil {
 		return err
@@ -279,6 +282,7 @@ func (d *decoder) ldmatrix(o opcode) error {
 	if in.vec, err = d.fragment(nil, d.stmt.args[0], int(in.count), true); err != nil {
 		return err
 	}
+	in.vecOut = in.count
 	if err := d.address(&in, d.stmt.args[1], where); err != nil {
 		return err
 	}

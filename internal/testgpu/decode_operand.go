@@ -134,12 +134,12 @@ func (d *decoder) temp32() int32 {
 
 func (d *decoder) temp64() int32 {
 	d.code.regs64++
-	return int32(d.code.regs64 - 1)
+	return tag64 + int32(d.code.regs64-1)
 }
 
 func (d *decoder) tempPred() int32 {
 	d.code.preds++
-	return int32(d.code.preds - 1)
+	return tagPred + int32(d.code.preds-1)
 }
 
 // anyReg returns a register whose width is at least bits, with that width.

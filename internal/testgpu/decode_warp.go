@@ -5,7 +5,7 @@ func (d *decoder) shfl(o opcode) error {
 	if o.take("sync") == "" {
 		return d.unknown()
 	}
-	in := inst{fn: execShfl, target: noSlot, more: &extra{}}
+	in := inst{fn: execShfl, writes: true, second: noSlot, more: &extra{}}
 	mode := o.take("up", "down", "bfly", "idx")
 	if mode == "" || o.take("b32") == "" || !o.done() {
 		return d.unknown()
@@ -16,7 +16,7 @@ func (d *decoder) shfl(o opcode) error {
 	}
 	a := d.stmt.args
 	var err error
-	if in.d, in.target, err = d.withPredicate(a[0]); err != nil {
+	if in.d, in.second, err = d.withPredicate(a[0]); err != nil {
 		return err
 	}
 	for i, to := range []*int32{&in.a, &in.b, &in.c, &in.more.src} {
@@ -53,10 +53,10 @@ func (d *decoder) vote(o opcode) error {
 			return err
 		}
 		slot, err := d.dst(d.stmt.args[0], 32)
-		d.emit(inst{fn: execActiveMask, d: slot})
+		d.emit(inst{fn: execActiveMask, writes: true, d: slot})
 		return err
 	}
-	in := inst{target: noSlot}
+	in := inst{writes: true, second: noSlot}
 	var out, source int
 	switch o.root {
 	case "vote":
@@ -116,7 +116,7 @@ func (d *decoder) voteOperands(in inst, out, source int) error {
 	if out == 1 {
 		in.d, err = d.dst(a[0], 1)
 	} else {
-		in.d, in.target, err = d.withPredicate(a[0])
+		in.d, in.second, err = d.withPredicate(a[0])
 	}
 	if err != nil {
 		return err
@@ -168,6 +168,7 @@ func (d *decoder) bar(o opcode) error {
 		if err := d.args(3, 4); err != nil {
 			return err
 		}
+		in.writes = true
 		if in.d, err = d.dst(args[0], out); err != nil {
 			return err
 		}
@@ -226,8 +227,8 @@ func (d *decoder) mma(o opcode) error {
 	if err := d.args(4, 4); err != nil {
 		return err
 	}
-	in := inst{fn: execMmaFloat, more: &extra{mma: s}}
 	na, nb, nc := s.fragments()
+	in := inst{fn: execMma, vecOut: uint8(nc), more: &extra{mma: s}}
 	var err error
 	for i, n := range []int{nc, na, nb, nc} {
 		if in.vec, err = d.fragment(in.vec, d.stmt.args[i], n, i == 0); err != nil {

@@ -39,13 +39,17 @@ type inst struct {
 	line    int32
 	imm     int64
 	target  int32
+	second  int32 // slot of a second result, a predicate; noSlot: none
 	out     outKind
 	not     bool // guard is negated
 	width   uint8
 	count   uint8 // elements of a vector
 	flags   uint8
 	sub     uint8
-	base    uint8   // of an address: baseNone, base32, base64
+	base    uint8 // of an address: baseNone, base32, base64
+	flow    flowKind
+	writes  bool    // d, without out
+	vecOut  uint8   // elements of vec, from the first, that are results
 	vec     []int32 // registers of a vector; fragments of mma
 	more    *extra
 }

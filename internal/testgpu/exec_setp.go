@@ -109,15 +109,15 @@ func combine(op uint8, t, c uint32) uint32 {
 	return t
 }
 
-// execSetpBool is setp with a second result (target, -1: none) or a boolean combination (flags) with predicate c.
+// execSetpBool is setp with a second result or a boolean combination (flags) with predicate c.
 func execSetpBool(w *warp, in *inst) {
 	t, c := w.compareOperands(in), w.pred(in.c)
 	p, q := combine(in.flags, t, c), combine(in.flags, ^t, c)
 	if in.d >= 0 {
 		w.setPred(in.d, p)
 	}
-	if in.target >= 0 {
-		w.setPred(in.target, q)
+	if in.second >= 0 {
+		w.setPred(in.second, q)
 	}
 }
 

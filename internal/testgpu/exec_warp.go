@@ -58,7 +58,7 @@ const (
 	shflIdx
 )
 
-// execShfl exchanges a between lanes. target: the second result, a predicate (-1: none).
+// execShfl exchanges a between lanes.
 func execShfl(w *warp, in *inst) {
 	member := w.memberMask(in.more.src)
 	if !w.converge(in, member) {
@@ -79,8 +79,8 @@ func execShfl(w *warp, in *inst) {
 		}
 		d[l] = a[j]
 	}
-	if in.target >= 0 {
-		w.setPred(in.target, valid)
+	if in.second >= 0 {
+		w.setPred(in.second, valid)
 	}
 }
 
@@ -173,8 +173,8 @@ func execMatch(w *warp, in *inst) {
 			d[l] = same[l]
 		}
 	}
-	if in.target >= 0 {
-		w.setPred(in.target, -b2u(all))
+	if in.second >= 0 {
+		w.setPred(in.second, -b2u(all))
 	}
 }
 

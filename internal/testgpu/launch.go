@@ -177,22 +177,22 @@ func (b *block) prepare(l *launch) {
 		w.d = b.regs64[i*c.regs64 : (i+1)*c.regs64]
 		w.p = b.preds[i*c.preds : (i+1)*c.preds]
 		w.cached = &allocation{}
-		w.poison()
 	}
 }
 
-// poison fills registers with what is no useful number and no address.
+// poison fills the registers that may be read before they are written with what is no useful number and no address.
 func (w *warp) poison() {
-	for i := range w.r {
+	for _, i := range w.code.entry32 {
 		for l := range w.r[i] {
 			w.r[i][l] = 0xfffbadad
 		}
 	}
-	for i := range w.d {
+	for _, i := range w.code.entry64 {
 		for l := range w.d[i] {
 			w.d[i][l] = 0xfffbadadfffbadad
 		}
 	}
+	clear(w.p)
 }
 
 func grow[T any](s []T, n int) []T {
@@ -249,6 +249,7 @@ func (w *warp) start(threads int) {
 	w.state = ready
 	w.lastSync = 1
 	w.carry = 0
+	w.poison()
 	w.fences = fences{}
 	w.copies.reset()
 	w.locals.reset(w.code.frame)

@@ -66,8 +66,8 @@ type matrices struct {
 	c [16][8]float64
 }
 
-// execMmaFloat multiplies f16, bf16 or tf32: products are exact, sums are float64, rounded once at the end.
-func execMmaFloat(w *warp, in *inst) {
+// execMma multiplies: products are exact, sums are float64 (exact for integers), rounded once at the end.
+func execMma(w *warp, in *inst) {
 	if !w.whole(in) {
 		return
 	}

@@ -42,6 +42,9 @@ type code struct {
 	regs         int
 	regs64       int
 	preds        int
+	virtual      int     // registers that PTX declares
+	entry32      []int32 // slots that may be read before they are written
+	entry64      []int32
 	frame        int // bytes of a lane's stack
 	staticShared int
 	sharedAlign  int
@@ -275,7 +278,7 @@ func (g *GPU) FunctionInfo(fn uint64) (Info, bool) {
 	}
 	c := k.code
 	info := Info{Name: k.name, ParamBytes: c.paramBytes, StaticShared: c.staticShared, MaxThreads: c.maxThreads, Local: c.frame,
-		Registers: c.regs + c.regs64 + c.preds}
+		Registers: c.virtual}
 	if info.MaxThreads == 0 {
 		info.MaxThreads = 1024
 	}
