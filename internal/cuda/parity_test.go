@@ -262,9 +262,6 @@ func TestParity(t *testing.T) {
 	for name, c := range parityContexts(t) {
 		for i, folder := range parityFolders() {
 			t.Run(name+"/"+folder, func(t *testing.T) {
-				if testmodel.Race && i%8 != 0 {
-					t.Skip("the race detector is on: two or three folders run")
-				}
 				kind, _, _ := strings.Cut(folder, "/")
 				ids := prompts(t, kind, 48)[:2]
 				limit, ok := limits[kind]
