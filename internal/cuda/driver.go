@@ -75,22 +75,22 @@ type driver struct {
 type attribute int32
 
 const (
-	attrClockRate       attribute = 13 // kHz
-	attrSMs             attribute = 16
-	attrExecTimeout     attribute = 17
-	attrIntegrated      attribute = 18
-	attrComputeMode     attribute = 20
-	attrMemoryClock     attribute = 36 // kHz
-	attrMemoryBus       attribute = 37 // bits
-	attrL2              attribute = 38
-	attrMajor           attribute = 75
-	attrMinor           attribute = 76
-	attrSharedPerBlock  attribute = 97 // with opt-in
-	computeProhibited             = 2
-	computeExclusive              = 3
-	leastDriver                   = 11000 // CUDA 11.0: PTX 7.0, Linux driver 450.36
-	leastMajor                    = 8
-	defaultSharedMemory           = 48 << 10 // what a kernel may use without asking
+	attrSMs            attribute = 16
+	attrExecTimeout    attribute = 17
+	attrComputeMode    attribute = 20
+	attrMemoryClock    attribute = 36 // kHz
+	attrMemoryBus      attribute = 37 // bits
+	attrL2             attribute = 38
+	attrMajor          attribute = 75
+	attrMinor          attribute = 76
+	attrSharedPerBlock attribute = 97 // with opt-in
+)
+
+const (
+	computeProhibited   = 2        // a compute mode
+	leastDriver         = 11000    // CUDA 11.0: PTX 7.0, Linux driver 450.36
+	leastMajor          = 8        // compute capability
+	defaultSharedMemory = 48 << 10 // what a kernel may use without asking
 )
 
 // functionAttribute is a CUfunction_attribute.
@@ -101,7 +101,6 @@ const (
 	funcLocalBytes  functionAttribute = 3
 	funcRegisters   functionAttribute = 4
 	funcMaxShared   functionAttribute = 8 // dynamic
-	funcCarveout    functionAttribute = 9
 )
 
 // Results that are treated apart.
@@ -117,7 +116,6 @@ const (
 	eccUncorrectable    status = 214
 	invalidPTX          status = 218
 	unsupportedPTX      status = 222
-	notFound            status = 500
 	notReady            status = 600
 	illegalAddress      status = 700
 	outOfResources      status = 701
@@ -129,7 +127,6 @@ const (
 	invalidAddressSpace status = 717
 	invalidPC           status = 718
 	launchFailed        status = 719
-	notPermitted        status = 800
 	systemMismatch      status = 803 // driver library and kernel module differ
 	unknown             status = 999
 )

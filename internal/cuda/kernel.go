@@ -99,6 +99,7 @@ func (c *context) kernel(s kernelSpec) (*kernel, error) {
 			return nil, fmt.Errorf("kernel %s, %d bytes shared: %w", s.name, s.shared, c.note("cuFuncSetAttribute", st))
 		}
 	}
+	c.log.Debug("kernel", "name", s.name, "registers", k.registers, "shared", k.static+s.shared, "local", k.local)
 	return k, nil
 }
 

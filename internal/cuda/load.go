@@ -113,7 +113,6 @@ func (s *session) LoadLayer(l int, w *device.Layer) error {
 		if err := s.loadLayer(u, &s.layers[l], w); err != nil {
 			return err
 		}
-		s.layers[l].window = s.shape.Windows[l]
 		s.loaded[l] = true
 		return nil
 	})

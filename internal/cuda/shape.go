@@ -94,7 +94,6 @@ type layerWeights struct {
 	router            devptr      // float32 [Hidden, Experts]: transposed
 	routerBias        devptr      // float32 [Experts]
 	gateUp, down      expertWeight
-	window            int // keys that a query sees; 0: all
 }
 
 // kvLayer is the KV cache of one layer.
