@@ -86,9 +86,9 @@ func (in *inst) results(f func(slot *int32)) {
 	}
 }
 
-// allocate renames the registers of c.
+// allocate renames the registers of c, before its first launch.
 func (c *code) allocate() {
-	c.virtual = c.regs + c.regs64 + c.preds
+	c.allocated = true
 	c.regs = max(c.regs, 1)
 	a := &allocator{code: c, n32: c.regs}
 	a.split()

@@ -96,7 +96,7 @@ func (m *module) decode(f *function) (*code, error) {
 	d.stmt = &stmt{line: f.line}
 	d.guard = -1
 	d.emit(inst{fn: execExit, flow: flowExit})
-	c.allocate()
+	c.virtual = c.regs + c.regs64 + c.preds
 	return c, nil
 }
 

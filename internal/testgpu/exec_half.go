@@ -1,5 +1,7 @@
 package testgpu
 
+import "math"
+
 // Arithmetic on f16 and bf16, single or in pairs. Operands are exact in float64; sums are rounded to odd before they
 // are rounded to the format, so each result is rounded once.
 const (
@@ -24,6 +26,10 @@ const (
 )
 
 func execHalf(w *warp, in *inst) {
+	if in.sub == halfFma && in.flags == halfBF16|halfPair {
+		w.fmaBF16Pairs(in)
+		return
+	}
 	d, a, b := w.ab32(in)
 	c := w.r32(in.c)
 	for l := range d {
@@ -36,6 +42,26 @@ func execHalf(w *warp, in *inst) {
 		}
 		d[l] = v
 	}
+}
+
+// fmaBF16Pairs is fma.rn.bf16x2, which unpacks weights: most sums are exact in float32, and rounded from there.
+func (w *warp) fmaBF16Pairs(in *inst) {
+	d, a, b := w.ab32(in)
+	c := w.r32(in.c)
+	for l := range d {
+		if w.mask>>l&1 != 0 {
+			d[l] = fmaBF16(a[l]<<16, b[l]<<16, c[l]<<16) | fmaBF16(a[l]&0xffff0000, b[l]&0xffff0000, c[l]&0xffff0000)<<16
+		}
+	}
+}
+
+// fmaBF16 takes float32 encodings and returns a bf16 one.
+func fmaBF16(a, b, c uint32) uint32 {
+	sum := addOdd(float64(toF32(a))*float64(toF32(b)), float64(toF32(c)))
+	if short := float32(sum); float64(short) == sum {
+		return f32ToBF16(math.Float32bits(short))
+	}
+	return uint32(f64ToBF16(sum, nearestEven))
 }
 
 func half(op, flags uint8, a, b, c uint16) uint16 {

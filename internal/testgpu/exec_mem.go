@@ -204,32 +204,25 @@ func execLoad(w *warp, in *inst) {
 	if w.mask == fullMask {
 		switch space(in.sub) {
 		case global:
-			if w.loadGlobalRow(in) {
-				return
+			if !w.loadGlobalRow(in) {
+				w.loadGlobalLanes(in)
 			}
+			return
 		case shared:
 			if w.loadSharedRow(in) {
 				return
 			}
 		}
 	}
+	w.loadLanes(in)
+}
+
+// loadLanes is execLoad lane by lane, for every space.
+func (w *warp) loadLanes(in *inst) {
 	n := int(in.width) * int(in.count)
 	for m := w.mask; m != 0; m &= m - 1 {
 		l := bits.TrailingZeros32(m) & 31
-		p := w.load(in, l, w.address(in, l), n)
-		if in.width == 4 && in.flags&memReg64 == 0 {
-			for i, slot := range in.vec {
-				if slot >= 0 {
-					w.r[slot][l] = le32(p[4*i:])
-				}
-			}
-			continue
-		}
-		for i, slot := range in.vec {
-			if slot >= 0 {
-				w.setElement(in, slot, l, p[i*int(in.width):])
-			}
-		}
+		w.take(in, l, w.load(in, l, w.address(in, l), n))
 	}
 }
 

@@ -44,7 +44,7 @@ func (w *warp) loadGlobalRow(in *inst) bool {
 	if !ok || !rowWritten(a.written[off:off+size], step, n) {
 		return false
 	}
-	if a.history.made.Load() && w.block.launch.trace != 0 {
+	if w.block.launch.trace != 0 && a.stored(off, size) {
 		between := 1
 		if step == 0 {
 			between = 31 // the first and the last stand for all
@@ -55,6 +55,48 @@ func (w *warp) loadGlobalRow(in *inst) bool {
 	}
 	w.takeRow(in, a.data[off:off+size], step)
 	return true
+}
+
+// loadGlobalLanes is execLoad for a full warp and weak loads of global memory, with the checks in line.
+func (w *warp) loadGlobalLanes(in *inst) {
+	if in.flags&memStrong != 0 {
+		w.loadLanes(in)
+		return
+	}
+	n := int(in.width) * int(in.count)
+	watch := w.block.launch.trace != 0
+	for l := range 32 {
+		addr := w.address(in, l)
+		a := w.cached
+		off := addr - a.base
+		if off >= uint64(len(a.data)) || uint64(n) > uint64(len(a.data))-off || addr&uint64(n-1) != 0 {
+			a, off = w.place(l, addr, n)
+		}
+		if !allWritten(a.written[off : off+uint64(n)]) {
+			w.globalLoad(l, addr, n, 0) // which fails
+		}
+		if watch && a.pages[off/pageBytes].Load() != nil {
+			w.traceLoad(a, int(off), n, l, 0)
+		}
+		w.take(in, l, a.data[off:off+uint64(n)])
+	}
+}
+
+// take sets the registers of one lane's load.
+func (w *warp) take(in *inst, l int, p []byte) {
+	if in.width == 4 && in.flags&memReg64 == 0 {
+		for i, slot := range in.vec {
+			if slot >= 0 {
+				w.r[slot][l] = le32(p[4*i:])
+			}
+		}
+		return
+	}
+	for i, slot := range in.vec {
+		if slot >= 0 {
+			w.setElement(in, slot, l, p[i*int(in.width):])
+		}
+	}
 }
 
 func rowWritten(written []byte, step, n int) bool {

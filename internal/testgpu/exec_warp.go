@@ -67,6 +67,13 @@ func execShfl(w *warp, in *inst) {
 	w.synced()
 	a, b, c := *w.r32(in.a), w.r32(in.b), w.r32(in.c)
 	d := &w.r[in.d]
+	if in.sub == shflBfly && w.mask == fullMask && in.b < 0 && in.c < 0 && c[0] == 31 && in.second < 0 {
+		x := b[0] & 31
+		for l := range d {
+			d[l] = a[(uint32(l)^x)&31]
+		}
+		return
+	}
 	valid := uint32(0)
 	for m := w.mask; m != 0; m &= m - 1 {
 		l := bits.TrailingZeros32(m) & 31

@@ -59,6 +59,9 @@ func (g *GPU) Launch(fn uint64, grid, blockDim [3]int, shared int, params []byte
 	if msg, rc := g.checkLaunch(k, grid, blockDim, shared, params); rc != Success {
 		return g.fail(rc, "Launch of kernel %s: %s", k.name, msg)
 	}
+	if !k.code.allocated {
+		k.code.allocate()
+	}
 	g.launches++
 	l := &launch{gpu: g, kernel: k, grid: grid, block: blockDim, dynamic: shared, params: params}
 	blocks := grid[0] * grid[1] * grid[2]

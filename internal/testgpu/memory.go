@@ -2,6 +2,7 @@ package testgpu
 
 import (
 	"sort"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -14,10 +15,10 @@ const (
 // allocation is a piece of global memory. Its bytes count as uninitialised until they are written.
 type allocation struct {
 	base    uint64
-	data    []byte // 16-byte aligned
-	written []byte // 1 for each byte that holds a value, else 0
-	owned   bool   // by a module
-	history history
+	data    []byte                      // 16-byte aligned
+	written []byte                      // 1 for each byte that holds a value, else 0
+	owned   bool                        // by a module
+	pages   []atomic.Pointer[tracePage] // who stored what, for each pageBytes
 }
 
 // memory holds the allocations in ascending order of their addresses.
@@ -33,7 +34,8 @@ func alignedBytes(n int64) []byte {
 }
 
 func (m *memory) add(size int64) *allocation {
-	a := &allocation{base: m.next, data: alignedBytes(size), written: alignedBytes(size)}
+	a := &allocation{base: m.next, data: alignedBytes(size), written: alignedBytes(size),
+		pages: make([]atomic.Pointer[tracePage], (size+pageBytes-1)/pageBytes)}
 	m.allocs = append(m.allocs, a)
 	m.next += (uint64(size)+allocAlign-1)/allocAlign*allocAlign + globalGap
 	m.next = (m.next + allocAlign - 1) / allocAlign * allocAlign

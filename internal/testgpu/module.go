@@ -42,7 +42,8 @@ type code struct {
 	regs         int
 	regs64       int
 	preds        int
-	virtual      int     // registers that PTX declares
+	virtual      int // registers that PTX declares
+	allocated    bool
 	entry32      []int32 // slots that may be read before they are written
 	entry64      []int32
 	frame        int // bytes of a lane's stack

@@ -34,20 +34,35 @@ const (
 	traceLaunches = 1<<12 - 1
 )
 
-// history is an allocation's traces, made at the first store.
-type history struct {
-	once   sync.Once
-	made   atomic.Bool
-	traces []trace
+// tracePage is the traces of pageBytes bytes, made at the first store to them.
+type tracePage [pageBytes / 2]trace
+
+const pageBytes = 4096
+
+// traces returns those of n bytes at off, which one access spans: it is aligned, so it does not cross a page. With make
+// it makes the page; without, nil says that no kernel has stored there.
+func (a *allocation) traces(off, n int, make bool) []trace {
+	at := &a.pages[off/pageBytes]
+	page := at.Load()
+	if page == nil {
+		if !make {
+			return nil
+		}
+		at.CompareAndSwap(nil, new(tracePage))
+		page = at.Load()
+	}
+	off %= pageBytes
+	return page[off/2 : (off+n+1)/2]
 }
 
-func (a *allocation) traces() []trace {
-	h := &a.history
-	h.once.Do(func() {
-		h.traces = make([]trace, (len(a.data)+1)/2)
-		h.made.Store(true)
-	})
-	return h.traces
+// stored reports whether kernels have stored to the pages of n bytes at off.
+func (a *allocation) stored(off, n int) bool {
+	for i := off / pageBytes; i <= (off+n-1)/pageBytes; i++ {
+		if a.pages[i].Load() != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // syncPoint says that what a block wrote up to a time (of its own) is published since a moment of the launch.
@@ -144,7 +159,7 @@ func (w *warp) traceStore(a *allocation, off int, p []byte, lane int, strong sta
 		return
 	}
 	mine := w.traceOf(lane, strong)
-	traces := a.traces()[off/2 : (off+len(p))/2]
+	traces := a.traces(off, len(p), true)
 	for i := range traces {
 		if t := traces[i].load(strong); t>>52 == mine>>52 && t != mine {
 			const warp = traceBlocks<<32 - 1<<32 | stampThread&^31
@@ -162,9 +177,8 @@ func (w *warp) traceStores(a *allocation, off, step, n int) bool {
 		return true
 	}
 	mine := w.traceOf(0, 0)
-	all := a.traces()
 	for l := range 32 {
-		traces := all[(off+l*step)/2 : (off+l*step+n)/2]
+		traces := a.traces(off+l*step, n, true)
 		for i, t := range traces {
 			if t>>52 == mine>>52 && t != mine {
 				return false
@@ -178,11 +192,11 @@ func (w *warp) traceStores(a *allocation, off, step, n int) bool {
 
 // traceLoad checks a load of n bytes at off.
 func (w *warp) traceLoad(a *allocation, off, n, lane int, strong stamp) {
-	if !a.history.made.Load() || w.block.launch.trace == 0 {
+	if w.block.launch.trace == 0 {
 		return
 	}
 	launch := w.block.launch.trace >> 52
-	traces := a.history.traces[off/2 : (off+n+1)/2]
+	traces := a.traces(off, n, false)
 	for i := range traces {
 		if t := traces[i].load(strong); t>>52 == launch {
 			w.conflict(t, lane, strong, "read after write", off+2*i)
@@ -227,7 +241,9 @@ func (g *GPU) watch(l *launch, blocks int) {
 	if g.watched++; g.watched > traceLaunches {
 		g.watched = 1
 		for _, a := range g.memory.allocs {
-			clear(a.history.traces)
+			for i := range a.pages {
+				a.pages[i].Store(nil)
+			}
 		}
 	}
 	l.trace = trace(g.watched) << 52
