@@ -5,6 +5,7 @@ package cuda
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -196,7 +197,10 @@ func (d *driver) bindModules(l *library) {
 		if s != success {
 			return nil, log.String(), s
 		}
-		defer call(destroy, state)
+		defer func() {
+			call(destroy, state)
+			runtime.KeepAlive(log) // the linker writes to it until then
+		}()
 		text := append(bytes.Clone(ptx), 0) // as a C string
 		name := [...]byte{'p', 't', 'x', 0}
 		s = call(add, state, jitInputPTX, uintptr(unsafe.Pointer(&text[0])), uintptr(len(text)), uintptr(unsafe.Pointer(&name)), 0, 0, 0)

@@ -172,11 +172,13 @@ func (d *denseOps) recode(u *uploader, f denseFormat, p *dtype.Plane, data, scal
 		var g errgroup.Group
 		rows := min(workers*band, p.Rows-first)
 		for at := 0; at < rows; at += band {
+			n := min(band, rows-at)
+			v := values[at*p.Cols:][:n*p.Cols]
 			g.Go(func() error {
-				n := min(band, rows-at)
-				v := values[at*p.Cols:][:n*p.Cols]
-				p.DecodeRows(v, first+at, n)
-				err := encodeDense(f, codes[f.codeBytes(at*p.Cols):], scale[f.scaleBytes(at*p.Cols):], v)
+				err := guard(func() error {
+					p.DecodeRows(v, first+at, n)
+					return encodeDense(f, codes[f.codeBytes(at*p.Cols):], scale[f.scaleBytes(at*p.Cols):], v)
+				})
 				if err != nil {
 					return fmt.Errorf("rows %d to %d: %w", first+at, first+at+n-1, err)
 				}

@@ -49,7 +49,7 @@ func (s *session) load(what string, part func(*uploader) error) (err error) {
 		}
 		s.loader.lend(s.act.staging)
 	}
-	if err := part(s.loader); err != nil {
+	if err := guard(func() error { return part(s.loader) }); err != nil {
 		return fmt.Errorf("%s: %w", what, errors.Join(err, s.loader.flush()))
 	}
 	if s.c.queue.err != nil { // else copies may still be under way

@@ -3,7 +3,9 @@ package cuda
 import (
 	"errors"
 	"fmt"
-	"sync"
+	"runtime/debug"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // uploader brings weights to the GPU through two page-locked buffers: while one is on its way, the other is filled. Host
@@ -71,7 +73,7 @@ func (u *uploader) copy(dst devptr, src []byte) {
 		u.next ^= 1
 		u.await(p)
 		n := min(len(src), len(p.host))
-		fill(p.host[:n], src)
+		q.fail(fill(p.host[:n], src))
 		q.call("cuMemcpyHtoDAsync", func(d *driver) status { return d.copyIn(dst, p.host[:n], u.c.stream) })
 		q.call("cuEventRecord", func(d *driver) status { return d.eventRecord(p.event, u.c.stream) })
 		p.busy = q.err == nil
@@ -89,16 +91,32 @@ func (u *uploader) await(p *pin) {
 }
 
 // fill copies with several goroutines: one reads a mapped file no faster than its page faults come.
-func fill(dst, src []byte) {
-	if len(dst) <= copyPart {
-		copy(dst, src)
-		return
-	}
-	var w sync.WaitGroup
+func fill(dst, src []byte) error {
+	var g errgroup.Group
 	for at := 0; at < len(dst); at += copyPart {
-		w.Go(func() { copy(dst[at:min(at+copyPart, len(dst))], src[at:]) })
+		g.Go(func() error {
+			return guard(func() error {
+				copy(dst[at:min(at+copyPart, len(dst))], src[at:])
+				return nil
+			})
+		})
 	}
-	w.Wait()
+	return g.Wait()
+}
+
+// guard runs f, which reads weights, and makes a fault in the mapping that they lie in an error instead of the end of the
+// process. It covers the calling goroutine alone.
+func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		r := recover()
+		if _, fault := r.(interface{ Addr() uintptr }); fault {
+			err = errors.New("weights cannot be read: the checkpoint's file was cut short, or its disk failed")
+		} else if r != nil {
+			panic(r)
+		}
+	}()
+	return f()
 }
 
 // stage brings pieces to a staging buffer on the GPU, each 256-byte aligned, and lets run enqueue kernels that read them
