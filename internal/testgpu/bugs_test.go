@@ -6,13 +6,15 @@ import (
 	"testing"
 )
 
-// Every mistake is found, and named so that its author knows what to do; without it the same kernel passes.
-func TestBugs(t *testing.T) {
-	for _, c := range []struct {
-		kernel string
-		rc     int
-		want   string
-	}{
+// bug is a kernel's mistake: the result of its launch and words of its error, of which | separates alternatives.
+type bug struct {
+	kernel string
+	rc     int
+	want   string
+}
+
+func bugs() []bug {
+	return []bug{
 		{"readAfterWrite", LaunchFailed, "race on shared byte|nobody has written (yet: is a barrier missing?)"},
 		{"writeAfterRead", LaunchFailed, "race on shared byte|nobody has written (yet"},
 		{"writeAfterBroadcast", LaunchFailed, "race on shared byte 0: "},
@@ -36,7 +38,12 @@ func TestBugs(t *testing.T) {
 		{"spin", LaunchTimeout, "instructions: it spins"},
 		{"globalRace", LaunchFailed, "race on byte|was never written"},
 		{"divideByZero", LaunchFailed, "integer division by zero"},
-	} {
+	}
+}
+
+// Every mistake is found, and named so that its author knows what to do; without it the same kernel passes.
+func TestBugs(t *testing.T) {
+	for _, c := range bugs() {
 		t.Run(c.kernel, func(t *testing.T) {
 			for name, config := range variants() {
 				config.MaxSteps = 100_000

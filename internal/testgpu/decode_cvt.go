@@ -5,16 +5,7 @@ func (d *decoder) cvt(o opcode) error {
 	in := inst{fn: execCvt, more: &extra{}}
 	x := in.more
 	round := o.take("rn", "rz", "rm", "rp", "rni", "rzi", "rmi", "rpi", "rna")
-	switch {
-	case round == "rz" || round == "rzi":
-		x.round = towardZero
-	case round == "rm" || round == "rmi":
-		x.round = down
-	case round == "rp" || round == "rpi":
-		x.round = up
-	case round == "rna":
-		x.round = nearestAway
-	}
+	x.round = roundingOf(round)
 	for _, m := range []struct {
 		name string
 		bit  uint8
@@ -66,6 +57,20 @@ func (d *decoder) cvt(o opcode) error {
 	}
 	d.emit(in)
 	return nil
+}
+
+func roundingOf(name string) rounding {
+	switch name {
+	case "rz", "rzi":
+		return towardZero
+	case "rm", "rmi":
+		return down
+	case "rp", "rpi":
+		return up
+	case "rna":
+		return nearestAway
+	}
+	return nearestEven
 }
 
 // cvtSource resolves the source, which may be wider than its type if that is an integer.

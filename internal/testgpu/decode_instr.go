@@ -1,7 +1,5 @@
 package testgpu
 
-import "slices"
-
 // instruction decodes the current statement.
 func (d *decoder) instruction() error {
 	text := d.stmt.op
@@ -39,8 +37,14 @@ func (d *decoder) instruction() error {
 		return d.mma(o)
 	case "shfl":
 		return d.shfl(o)
-	case "vote", "match", "redux", "activemask":
+	case "vote":
 		return d.vote(o)
+	case "match":
+		return d.match(o)
+	case "redux":
+		return d.redux(o)
+	case "activemask":
+		return d.activeMask(o)
 	case "bar", "barrier":
 		return d.bar(o)
 	case "bra", "brx", "ret", "exit", "call", "trap":
@@ -106,8 +110,8 @@ func (d *decoder) mov(o opcode) error {
 		return err
 	}
 	if from.kind == argName {
-		if n := slices.Index(specialRegisters, from.name); n >= 0 {
-			return d.movSpecial(slot, n, bits)
+		if r, ok := specialRegisters[from.name]; ok {
+			return d.movSpecial(slot, r, bits)
 		}
 		if b, ok := d.lookup(from.name); ok && b.kind == bindAddr {
 			return d.movConstant(slot, int64(b.addr)+from.value, bits)
@@ -136,16 +140,15 @@ func (d *decoder) movConstant(slot int32, v int64, bits int) error {
 	return nil
 }
 
-func (d *decoder) movSpecial(slot int32, which, bits int) error {
-	long := specialRegisters[which] == "%clock64" || specialRegisters[which] == "%globaltimer" || specialRegisters[which] == "%gridid"
-	switch {
-	case bits == 64 && long:
-		d.emit(inst{fn: execSpecial, out: out64, d: slot, sub: uint8(which), width: 64})
-	case bits == 32 && !long:
-		d.emit(inst{fn: execSpecial, out: out32, d: slot, sub: uint8(which), width: 32})
-	default:
-		return d.errorf("special register %s in %d bits", specialRegisters[which], bits)
+func (d *decoder) movSpecial(slot int32, r specialRegister, bits int) error {
+	if bits != r.bits {
+		return d.errorf("special register %s has %d bits", d.stmt.args[1].name, r.bits)
 	}
+	in := inst{fn: execSpecial, out: out32, d: slot, more: &extra{special: r}}
+	if bits == 64 {
+		in.out = out64
+	}
+	d.emit(in)
 	return nil
 }
 

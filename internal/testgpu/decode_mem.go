@@ -6,17 +6,9 @@ import "strings"
 func (d *decoder) loadStore(o opcode) error {
 	load := o.root != "st"
 	in := inst{fn: execStore, count: 1}
-	switch order := o.take("weak", "volatile", "relaxed", "acquire", "release"); order {
-	case "volatile":
-		in.flags |= memStrong
-	case "relaxed", "acquire", "release":
-		if order == "acquire" && !load || order == "release" && load || o.take("cta", "gpu", "sys") == "" {
-			return d.unknown()
-		}
-		in.flags |= memStrong
-		if order != "relaxed" {
-			in.flags |= memOrdered
-		}
+	var ok bool
+	if in.flags, ok = orderOf(&o, load); !ok {
+		return d.unknown()
 	}
 	where := o.space()
 	in.sub = uint8(where)
@@ -63,6 +55,23 @@ func (d *decoder) loadStore(o opcode) error {
 	}
 	d.emit(in)
 	return nil
+}
+
+// orderOf consumes the memory order of a load or store.
+func orderOf(o *opcode, load bool) (flags uint8, ok bool) {
+	switch order := o.take("weak", "volatile", "relaxed", "acquire", "release"); order {
+	case "volatile":
+		return memStrong, true
+	case "relaxed", "acquire", "release":
+		if order == "acquire" && !load || order == "release" && load || o.take("cta", "gpu", "sys") == "" {
+			return 0, false
+		}
+		if order == "relaxed" {
+			return memStrong, true
+		}
+		return memStrong | memOrdered, true
+	}
+	return 0, true
 }
 
 // vector resolves the registers that a load writes or a store reads; they may be wider than the type.
@@ -200,28 +209,11 @@ func (d *decoder) copyAsync(o opcode) error {
 	if o.take("async") == "" {
 		return d.unknown()
 	}
-	switch {
-	case o.take("commit_group") != "":
+	if group := o.take("commit_group", "wait_all", "wait_group"); group != "" {
 		if !o.done() {
 			return d.unknown()
 		}
-		d.emit(inst{fn: execCommit})
-		return d.args(0, 0)
-	case o.take("wait_all") != "":
-		if !o.done() {
-			return d.unknown()
-		}
-		d.emit(inst{fn: execWait, imm: -1})
-		return d.args(0, 0)
-	case o.take("wait_group") != "":
-		if err := d.args(1, 1); err != nil {
-			return err
-		}
-		if n := d.stmt.args[0]; !o.done() || n.kind != argInt || n.value < 0 {
-			return d.unknown()
-		}
-		d.emit(inst{fn: execWait, imm: d.stmt.args[0].value})
-		return nil
+		return d.copyGroup(group)
 	}
 	cache := o.take("ca", "cg")
 	if cache == "" || o.take("shared") == "" || o.take("global") == "" || !o.done() {
@@ -258,6 +250,27 @@ func (d *decoder) copyAsync(o opcode) error {
 	}
 	d.emit(in)
 	return nil
+}
+
+// copyGroup decodes what closes groups of asynchronous copies and waits for them.
+func (d *decoder) copyGroup(what string) error {
+	switch what {
+	case "commit_group":
+		d.emit(inst{fn: execCommit})
+	case "wait_all":
+		d.emit(inst{fn: execWait, imm: -1})
+	default:
+		if err := d.args(1, 1); err != nil {
+			return err
+		}
+		n := d.stmt.args[0]
+		if n.kind != argInt || n.value < 0 {
+			return d.unknown()
+		}
+		d.emit(inst{fn: execWait, imm: n.value})
+		return nil
+	}
+	return d.args(0, 0)
 }
 
 // ldmatrix decodes ldmatrix.sync.aligned.m8n8.x1|x2|x4{.trans}{.shared}.b16.

@@ -43,75 +43,70 @@ func (d *decoder) withPredicate(a arg) (slot, p int32, err error) {
 	return slot, p, err
 }
 
-// vote decodes vote.sync, match.sync, redux.sync and activemask.
-func (d *decoder) vote(o opcode) error {
-	if o.root == "activemask" {
-		if o.take("b32") == "" || !o.done() {
-			return d.unknown()
-		}
-		if err := d.args(1, 1); err != nil {
-			return err
-		}
-		slot, err := d.dst(d.stmt.args[0], 32)
-		d.emit(inst{fn: execActiveMask, writes: true, d: slot})
-		return err
-	}
-	in := inst{writes: true, second: noSlot}
-	var out, source int
-	switch o.root {
-	case "vote":
-		in.fn = execVote
-		mode := ""
-		if o.take("sync") != "" {
-			mode = o.take("all", "any", "uni", "ballot")
-		}
-		in.sub = map[string]uint8{"all": voteAll, "any": voteAny, "uni": voteUni, "ballot": voteBallot}[mode]
-		out, source = 1, 1
-		want := "pred"
-		if mode == "ballot" {
-			out, want = 32, "b32"
-		}
-		if mode == "" || o.take(want) == "" {
-			return d.unknown()
-		}
-	case "match":
-		in.fn = execMatch
-		mode := o.take("any", "all")
-		in.sub = uint8(b2u(mode == "all"))
-		if mode == "" || o.take("sync") == "" {
-			return d.unknown()
-		}
-		t := o.scalar()
-		if t != b32 && t != b64 {
-			return d.unknown()
-		}
-		in.width = uint8(width(t))
-		out, source = 32, width(t)
-	case "redux":
-		in.fn = execRedux
-		op := ""
-		if o.take("sync") != "" {
-			op = o.take("add", "min", "max", "and", "or", "xor")
-		}
-		t := o.scalar()
-		bitwise := op == "and" || op == "or" || op == "xor"
-		if op == "" || bitwise != (t == b32) || !bitwise && t != u32 && t != s32 {
-			return d.unknown()
-		}
-		in.more = &extra{update: atomicOp(op, t)}
-		out, source = 32, 32
-	}
-	if !o.done() {
+// activeMask decodes activemask.b32.
+func (d *decoder) activeMask(o opcode) error {
+	if o.take("b32") == "" || !o.done() {
 		return d.unknown()
 	}
-	return d.voteOperands(in, out, source)
+	if err := d.args(1, 1); err != nil {
+		return err
+	}
+	slot, err := d.dst(d.stmt.args[0], 32)
+	d.emit(inst{fn: execActiveMask, writes: true, d: slot})
+	return err
 }
 
+// vote decodes vote.sync.
+func (d *decoder) vote(o opcode) error {
+	mode := ""
+	if o.take("sync") != "" {
+		mode = o.take("all", "any", "uni", "ballot")
+	}
+	out, want := 1, "pred"
+	if mode == "ballot" {
+		out, want = 32, "b32"
+	}
+	if mode == "" || o.take(want) == "" || !o.done() {
+		return d.unknown()
+	}
+	sub := map[string]uint8{"all": voteAll, "any": voteAny, "uni": voteUni, "ballot": voteBallot}[mode]
+	return d.voteOperands(inst{fn: execVote, sub: sub}, out, 1)
+}
+
+// match decodes match.any.sync and match.all.sync.
+func (d *decoder) match(o opcode) error {
+	mode := o.take("any", "all")
+	if mode == "" || o.take("sync") == "" {
+		return d.unknown()
+	}
+	t := o.scalar()
+	if t != b32 && t != b64 || !o.done() {
+		return d.unknown()
+	}
+	return d.voteOperands(inst{fn: execMatch, sub: uint8(b2u(mode == "all")), width: uint8(width(t))}, 32, width(t))
+}
+
+// redux decodes redux.sync.
+func (d *decoder) redux(o opcode) error {
+	op := ""
+	if o.take("sync") != "" {
+		op = o.take("add", "min", "max", "and", "or", "xor")
+	}
+	t := o.scalar()
+	bitwise := op == "and" || op == "or" || op == "xor"
+	if op == "" || bitwise != (t == b32) || !bitwise && t != u32 && t != s32 || !o.done() {
+		return d.unknown()
+	}
+	return d.voteOperands(inst{fn: execRedux, more: &extra{update: atomicOp(op, t)}}, 32, 32)
+}
+
+// voteOperands resolves result, value and member mask.
 func (d *decoder) voteOperands(in inst, out, source int) error {
 	if err := d.args(3, 3); err != nil {
 		return err
 	}
 	a := d.stmt.args
+	in.writes = true
 	var err error
 	if out == 1 {
 		in.d, err = d.dst(a[0], 1)

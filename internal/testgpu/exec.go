@@ -63,6 +63,7 @@ type extra struct {
 	regWidth int
 	src      int32
 	mma      mmaShape
+	special  specialRegister
 }
 
 const (

@@ -1,6 +1,8 @@
 package testgpu
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -74,6 +76,23 @@ func TestFailAfter(t *testing.T) {
 	}
 	if n, _ := g.Live(); n != 2 {
 		t.Errorf("%d allocations are live", n)
+	}
+}
+
+// The committed PTX was made from the committed sources.
+func TestTestdataIsNotStale(t *testing.T) {
+	for _, name := range []string{"kernels", "bugs"} {
+		source, err := os.ReadFile("testdata/" + name + ".cu")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ptx, err := os.ReadFile("testdata/" + name + ".ptx")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("// sha256 %x\n", sha256.Sum256(source)); !strings.HasPrefix(string(ptx), want) {
+			t.Errorf("%s.ptx was made from another %s.cu: its first lines say how to make it", name, name)
+		}
 	}
 }
 

@@ -5,6 +5,16 @@
 // What real hardware hides is an error here: access outside an allocation, a read of bytes that nobody wrote, a
 // misaligned vector, two warps that share memory without a barrier between them, an asynchronous copy that is read
 // before it is waited for, threads that wait for each other for ever. Errors name kernel, block, thread and line of PTX.
+//
+// Not modelled:
+//   - Time, caches and the number of registers: %clock counts instructions, prefetches and cache hints do nothing.
+//   - Blocks that wait for each other, except by chance: a block runs to its end, Config.Workers of them at a time.
+//   - Weak memory: stores are seen in order. A missing fence is found as a race, not by a wrong value.
+//   - Races that a write after a read makes in global memory, and races on single bytes there.
+//   - The last bits of approximate functions (ex2, lg2, rcp, rsqrt, sqrt, sin, cos, tanh .approx): they are computed in
+//     float64 and rounded once. The order of sums in mma: products are exact, sums are rounded once.
+//   - Instructions that no kernel of ours uses: textures, surfaces, wmma, sparse and 64-bit mma, indirect calls, anything
+//     newer than sm_80. They are errors of ModuleLoad, never skipped.
 package testgpu
 
 import (

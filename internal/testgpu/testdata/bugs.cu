@@ -1,4 +1,7 @@
-// Kernels with mistakes that testgpu must find, compiled as kernels.cu. Most come in pairs: the mistake is where `bug` is not 0.
+// Kernels with mistakes that testgpu must find. Each is right where `bug` (or `kind`) is 0.
+//
+//	(echo "// sha256 $(sha256sum < bugs.cu | cut -c1-64)"; clang-19 -x cuda --cuda-device-only -nocudainc -nocudalib \
+//	  --cuda-gpu-arch=sm_80 -std=c++20 -O3 -S -o - bugs.cu) > bugs.ptx
 #define KERNEL extern "C" __attribute__((global)) void
 #define DEVICE static __attribute__((device)) __attribute__((always_inline)) inline
 #define SHARED __attribute__((shared))

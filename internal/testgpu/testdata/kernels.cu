@@ -1,5 +1,7 @@
-// Kernels for the tests of testgpu, compiled as internal/cuda's are:
-// clang-19 -x cuda --cuda-device-only -nocudainc -nocudalib --cuda-gpu-arch=sm_80 -std=c++20 -O3 -S -o kernels.ptx kernels.cu
+// Kernels for the tests of testgpu.
+//
+//	(echo "// sha256 $(sha256sum < kernels.cu | cut -c1-64)"; clang-19 -x cuda --cuda-device-only -nocudainc -nocudalib \
+//	  --cuda-gpu-arch=sm_80 -std=c++20 -O3 -S -o - kernels.cu) > kernels.ptx
 #define KERNEL extern "C" __attribute__((global)) void
 #define DEVICE static __attribute__((device)) __attribute__((always_inline)) inline
 #define SHARED __attribute__((shared))
