@@ -1,6 +1,9 @@
 package testgpu
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 // Speed in lane-instructions a second, on one worker.
 func BenchmarkKernels(b *testing.B) {
@@ -35,5 +38,20 @@ func BenchmarkKernels(b *testing.B) {
 			}
 			b.ReportMetric(float64(r.Executed())*32/b.Elapsed().Seconds()/1e6, "Mlane-instr/s")
 		})
+	}
+}
+
+// Loading: parsing and decoding.
+func BenchmarkModuleLoad(b *testing.B) {
+	ptx, err := os.ReadFile("testdata/kernels.ptx")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(ptx)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, rc, log := New(Config{}).ModuleLoad(ptx); rc != Success {
+			b.Fatal(log)
+		}
 	}
 }
