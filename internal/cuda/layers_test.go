@@ -131,7 +131,14 @@ func loadRandom(t *testing.T, d device.Device, spec device.Spec, lim device.Limi
 			t.Error(err)
 		}
 	})
-	r := randomModel{rand.New(rand.NewPCG(1, 2))} // the same for both
+	loadRandomInto(t, s, spec)
+	return s
+}
+
+// loadRandomInto gives a session the same weights each time.
+func loadRandomInto(t testing.TB, s device.Session, spec device.Spec) {
+	t.Helper()
+	r := randomModel{rand.New(rand.NewPCG(1, 2))}
 	if err := s.LoadEmbedding(r.dense(spec.Vocab, spec.Hidden)); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +150,24 @@ func loadRandom(t *testing.T, d device.Device, spec device.Spec, lim device.Limi
 	if err := s.LoadHead(r.floats(spec.Hidden, 1), r.dense(spec.Vocab, spec.Hidden)); err != nil {
 		t.Fatal(err)
 	}
-	return s
+}
+
+// step runs a whole step.
+func step(t testing.TB, s device.Session, spec *device.Spec, b *device.Batch, out []device.Output) {
+	t.Helper()
+	if err := s.Begin(b); err != nil {
+		t.Fatal(err)
+	}
+	s.Embed()
+	for l := range spec.Layers {
+		for _, op := range []func(int){s.QKV, s.Attend, s.AttnOut, s.Route, s.GateUp, s.Down} {
+			op(l)
+		}
+	}
+	s.Head()
+	if err := s.Finish(out); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // compareLayers runs a batch on both and compares x after each layer, token by token, and the likeliest ids.
