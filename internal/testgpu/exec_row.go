@@ -44,15 +44,7 @@ func (w *warp) loadGlobalRow(in *inst) bool {
 	if !ok || !rowWritten(a.written[off:off+size], step, n) {
 		return false
 	}
-	if w.block.launch.trace != 0 && a.stored(off, size) {
-		between := 1
-		if step == 0 {
-			between = 31 // the first and the last stand for all
-		}
-		for l := 0; l < 32; l += between {
-			w.traceLoad(a, off+l*step, n, l, 0)
-		}
-	}
+	w.traceLoads(a, off, step, n)
 	w.takeRow(in, a.data[off:off+size], step)
 	return true
 }

@@ -39,8 +39,8 @@ type tracePage [pageBytes / 2]trace
 
 const pageBytes = 4096
 
-// traces returns those of n bytes at off, which one access spans: it is aligned, so it does not cross a page. With make
-// it makes the page; without, nil says that no kernel has stored there.
+// traces returns those of n bytes at off, in one page: an access is aligned, so it does not cross one. With make it makes
+// the page; without, nil says that no kernel has stored there.
 func (a *allocation) traces(off, n int, make bool) []trace {
 	at := &a.pages[off/pageBytes]
 	page := at.Load()
@@ -53,16 +53,6 @@ func (a *allocation) traces(off, n int, make bool) []trace {
 	}
 	off %= pageBytes
 	return page[off/2 : (off+n+1)/2]
-}
-
-// stored reports whether kernels have stored to the pages of n bytes at off.
-func (a *allocation) stored(off, n int) bool {
-	for i := off / pageBytes; i <= (off+n-1)/pageBytes; i++ {
-		if a.pages[i].Load() != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // syncPoint says that what a block wrote up to a time (of its own) is published since a moment of the launch.
@@ -177,8 +167,14 @@ func (w *warp) traceStores(a *allocation, off, step, n int) bool {
 		return true
 	}
 	mine := w.traceOf(0, 0)
+	row, onePage := a.rowTraces(off, 31*step+n, true)
 	for l := range 32 {
-		traces := a.traces(off+l*step, n, true)
+		traces := row
+		if onePage {
+			traces = row[l*step/2 : (l*step+n)/2]
+		} else {
+			traces = a.traces(off+l*step, n, true)
+		}
 		for i, t := range traces {
 			if t>>52 == mine>>52 && t != mine {
 				return false
@@ -188,6 +184,41 @@ func (w *warp) traceStores(a *allocation, off, step, n int) bool {
 		mine++ // the next thread
 	}
 	return true
+}
+
+// traceLoads checks a row of loads of n bytes each.
+func (w *warp) traceLoads(a *allocation, off, step, n int) {
+	if w.block.launch.trace == 0 {
+		return
+	}
+	row, onePage := a.rowTraces(off, 31*step+n, false)
+	if onePage && !anyOf(row, w.block.launch.trace>>52) {
+		return
+	}
+	between := 1
+	if step == 0 {
+		between = 31 // the first and the last stand for all
+	}
+	for l := 0; l < 32; l += between {
+		w.traceLoad(a, off+l*step, n, l, 0)
+	}
+}
+
+func anyOf(traces []trace, launch trace) bool {
+	for _, t := range traces {
+		if t>>52 == launch {
+			return true
+		}
+	}
+	return false
+}
+
+// rowTraces is traces for a row of accesses, if it lies in one page.
+func (a *allocation) rowTraces(off, size int, make bool) ([]trace, bool) {
+	if off/pageBytes != (off+size-1)/pageBytes {
+		return nil, false
+	}
+	return a.traces(off, size, make), true
 }
 
 // traceLoad checks a load of n bytes at off.
