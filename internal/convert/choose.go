@@ -126,6 +126,9 @@ func (b *builder) experts(w weight, s *dtype.Stack) (choice, error) {
 		if fused, ok := c.codec.(bnbCodec); ok {
 			fused.fused = true
 			c.codec = fused
+			if o.KeepNested && fused.nested == 0 {
+				b.note("--keep-nested has nothing to keep: the experts' scales are not double-quantised as one; --experts nf4-dq makes them so")
+			}
 		}
 	}
 	if o.Experts == Keep && c.to != formatName(p) && !c.exact {
@@ -177,9 +180,6 @@ func (b *builder) bnbExperts(s *dtype.Stack) choice {
 	c := bnbCodec{format: dtype.NF4, block: bnbBlock, round: dtype.BF16}
 	if o.Experts == NF4DQ || o.Experts == Auto && o.To == UnslothBNB {
 		c.nested = nestedBlock
-	}
-	if o.To == FusedNF4 && !o.KeepNested {
-		c.nested = 0
 	}
 	return choice{codec: c, to: c.name()}
 }

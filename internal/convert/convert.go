@@ -79,6 +79,10 @@ func (o *Options) check() error {
 		return fmt.Errorf("--experts %s: %s has no form for that; possible are keep, %s", o.Experts, o.To, strings.Join(experts, ", "))
 	case o.Dense != Auto && o.Dense != Keep && !slices.Contains(denseChoices[o.To], o.Dense):
 		return fmt.Errorf("--dense %s: %s has no form for that; possible are keep, %s", o.Dense, o.To, strings.Join(denseChoices[o.To], ", "))
+	case o.To == FusedNF4 && o.Experts == NF4DQ && !o.KeepNested:
+		return fmt.Errorf("--experts %s: %s has double-quantised scales only with --keep-nested; leave one out or give both", o.Experts, o.To)
+	case o.KeepNested && o.Experts == NF4:
+		return fmt.Errorf("--keep-nested and --experts %s exclude each other: it has float32 scales; %s has nested ones", o.Experts, NF4DQ)
 	case o.KeepNested && o.To != FusedNF4:
 		return fmt.Errorf("--keep-nested belongs to --to %s", FusedNF4)
 	case o.ShardBytes < 0:
