@@ -93,7 +93,7 @@ func naiveEvents(s string) []event {
 			value = strings.TrimPrefix(value, " ")
 			switch field {
 			case "":
-				if line == "" { // more than two line ends in a row
+				if line == "" && data == nil { // more than two line ends in a row, not a last one after data
 					ev.name = ""
 				}
 			case "data":
@@ -112,7 +112,7 @@ func naiveEvents(s string) []event {
 
 func FuzzSSE(f *testing.F) {
 	for _, s := range []string{
-		"data: {\"choices\":[]}\n\ndata: [DONE]\n\n", "event: error\r\ndata: x\r\n\r\n", ": c\n\n\n\ndata\n",
+		"data: {\"choices\":[]}\n\ndata: [DONE]\n\n", "event: error\r\ndata: x\r\n\r\n", ": c\n\n\n\ndata\n", "event: e\ndata: cut\n",
 		"\ufeff:\rdata:\r\r", "data: a\ndata: b", "\ndata: a\n\n\n\nevent: b\n\n\ndata: c",
 		`data: {"choices":[{"delta":{"content":"a","tool_calls":[{"index":-1}]},"finish_reason":"stop"}]}` + "\n\n",
 		`data: {"error":{"message":"m","code":7}}` + "\n\n", `data: {"error":"m"}` + "\n\n",
