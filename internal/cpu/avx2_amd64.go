@@ -28,7 +28,7 @@ func avx2Level() level {
 		}
 	}
 	return level{name: "avx2", title: "AVX2", missing: strings.Join(missing, " and "), kernels: kernels{
-		order: woven8, dot: avx2Dot, decode: avx2Decode, mul: avx2Mul, scores: avx2Scores, softmax: avx2Softmax, mix: avx2Mix,
+		order: woven8, direct: avx2Direct, decode: avx2Decode, mul: avx2Mul, scores: avx2Scores, softmax: avx2Softmax, mix: avx2Mix,
 		swiglu: avx2Swiglu, logSumExp: avx2LogSumExp,
 	}}
 }
@@ -108,39 +108,56 @@ func hasCodes(p *dtype.Plane) bool {
 		q.Block > 0 && q.Block%stepCols == 0 && p.Cols%q.Block == 0
 }
 
-func avx2Dot(w *worker, y, x []float32, p *dtype.Plane, first int) bool {
-	r := len(y)
-	x = x[:woven8.width(p.Cols)]
-	panel := 4 * len(x) / chains
-	if k := rowsOf(p); k != nil {
-		data, scales, steps := k.streams(p, first, r)
-		k.dot(&y[0], &x[0], panel, data, scales, r, steps)
-		return true
-	}
-	if !hasCodes(p) {
+// directRows is for how many rows of activations weights are read as they are stored: for each row once more. Decoding
+// them once and multiplying by three rows takes less.
+const directRows = 2
+
+func avx2Direct(w *worker, x []float32, rows []int32, n int, p *dtype.Plane, first, r int) bool {
+	if n > directRows {
 		return false
 	}
-	data, steps := &p.Data[first*p.Cols/2 : (first+r)*p.Cols/2][0], p.Cols/stepCols
-	if p.Quant.Round == dtype.BF16 {
-		codeRows.dot(&y[0], &x[0], panel, data, w.stepTables(p, first, r), r, steps)
+	k := rowsOf(p)
+	if k == nil && !hasCodes(p) {
+		return false
+	}
+	width := woven8.width(p.Cols)
+	panel, steps := 4*width/chains, p.Cols/stepCols
+	each := func(dot func(y, x *float32)) {
+		for i := range n {
+			row := i
+			if rows != nil {
+				row = int(rows[i])
+			}
+			dot(&w.y[i*tileRows : i*tileRows+r][0], &x[row*width : (row+1)*width][0])
+		}
+	}
+	if k != nil {
+		data, scales := k.streams(p, first, r)
+		each(func(y, x *float32) { k.dot(y, x, panel, data, scales, r, steps) })
 		return true
 	}
-	scales, table := w.stepScales(p, first, r), codeTable(p)
-	wideRows[p.Quant.Round].dot(&y[0], &x[0], panel, data, bytesOf(scales), r, steps, table)
+	data := &p.Data[first*p.Cols/2 : (first+r)*p.Cols/2][0]
+	if p.Quant.Round == dtype.BF16 {
+		tables := w.stepTables(p, first, r)
+		each(func(y, x *float32) { codeRows.dot(y, x, panel, data, tables, r, steps) })
+		return true
+	}
+	scales, table, wide := bytesOf(w.stepScales(p, first, r)), codeTable(p), &wideRows[p.Quant.Round]
+	each(func(y, x *float32) { wide.dot(y, x, panel, data, scales, r, steps, table) })
 	return true
 }
 
 func avx2Decode(w *worker, dst []float32, p *dtype.Plane, first, n int) {
 	width := woven8.width(p.Cols)
 	dst = dst[:n*width]
-	panel := 4 * width / chains
+	panel, steps := 4*width/chains, p.Cols/stepCols
 	if k := rowsOf(p); k != nil {
-		data, scales, steps := k.streams(p, first, n)
+		data, scales := k.streams(p, first, n)
 		k.decode(&dst[0], panel, data, scales, n, steps)
 		return
 	}
 	if hasCodes(p) {
-		data, steps := &p.Data[first*p.Cols/2 : (first+n)*p.Cols/2][0], p.Cols/stepCols
+		data := &p.Data[first*p.Cols/2 : (first+n)*p.Cols/2][0]
 		if p.Quant.Round == dtype.BF16 {
 			codeRows.decode(&dst[0], panel, data, w.stepTables(p, first, n), n, steps)
 			return
@@ -174,18 +191,17 @@ func codeTable(p *dtype.Plane) *[16]float32 {
 }
 
 // streams finds the bytes of n rows.
-func (k *rowKernel) streams(p *dtype.Plane, first, n int) (data, scales *byte, steps int) {
-	steps = p.Cols / stepCols
-	size := steps * k.bytes
+func (k *rowKernel) streams(p *dtype.Plane, first, n int) (data, scales *byte) {
+	size := p.Cols / stepCols * k.bytes
 	data = &p.Data[first*size : (first+n)*size][0]
 	if k.scales > 0 {
-		size := steps * k.scales
+		size := p.Cols / stepCols * k.scales
 		scales = &p.Scales[first*size : (first+n)*size][0]
 	}
-	return data, scales, steps
+	return data, scales
 }
 
-func avx2Mul(w *worker, x []float32, rows []int32, n, width, r int) {
+func avx2Mul(w *worker, x []float32, rows []int32, n, width, r int, ahead []byte) {
 	at := w.at[:n]
 	for i := range at {
 		row := i
@@ -196,35 +212,59 @@ func avx2Mul(w *worker, x []float32, rows []int32, n, width, r int) {
 		_ = x[(row+1)*width-1]
 	}
 	chain := width / chains
+	m := tileMul{stride: 4 * width, groups: chain / 8, ahead: ahead}
 	for i0 := 0; i0 < n; i0 += panelRows {
-		m := min(panelRows, n-i0)
+		block := at[i0:min(i0+panelRows, n)]
 		for c := range chains {
 			for j := 0; j < r; j += 4 {
-				mulRows(&w.sums[j*panelRows*8], &x[c*chain], at[i0:i0+m], &w.tile[j*width+c*chain], 4*width, chain/8, c > 0)
+				m.rows(&w.sums[j*panelRows*8], &x[c*chain], block, &w.tile[j*width+c*chain], c > 0)
 			}
 		}
 		for j := 0; j < r; j += 4 {
-			reduceRows(&w.y[i0*tileRows+j], 4*tileRows, &w.sums[j*panelRows*8], m)
+			reduceRows(&w.y[i0*tileRows+j], 4*tileRows, &w.sums[j*panelRows*8], len(block))
 		}
 	}
 }
 
-// mulRows takes rows of activations three at a time, and the last two or four in pairs.
-func mulRows(sums, x *float32, at []int, wt *float32, stride, groups int, add bool) {
+// tileMul is what the products of a chain with four rows of a tile have in common.
+type tileMul struct {
+	stride, groups int
+	ahead          []byte // not asked for yet
+}
+
+// rows takes rows of activations three at a time, and the last two or four in pairs.
+func (m *tileMul) rows(sums, x *float32, at []int, wt *float32, add bool) {
 	n := len(at)
 	if n == 1 {
-		mul1x4(sums, x, &at[0], 1, wt, stride, groups, add)
+		ahead, line := m.lines(1)
+		mul1x4(sums, x, &at[0], 1, wt, m.stride, m.groups, add, ahead, line)
 		return
 	}
 	pairs := [3]int{0, 2, 1}[n%3]
 	triples := (n - 2*pairs) / 3
 	if triples > 0 {
-		mul3x4(sums, x, &at[0], triples, wt, stride, groups, add)
+		ahead, line := m.lines(triples)
+		mul3x4(sums, x, &at[0], triples, wt, m.stride, m.groups, add, ahead, line)
 	}
 	if pairs > 0 {
-		mul2x4(at4(sums, 3*triples*4*8), x, &at[3*triples], pairs, wt, stride, groups, add)
+		ahead, line := m.lines(pairs)
+		mul2x4(at4(sums, 3*triples*4*8), x, &at[3*triples], pairs, wt, m.stride, m.groups, add, ahead, line)
 	}
 }
+
+// lines is what a kernel that goes so many times through a chain may ask for of the memory ahead: lines of 64 bytes, or
+// the same one again and again where none is left.
+func (m *tileMul) lines(times int) (first *byte, line int) {
+	n := min(len(m.ahead), 64*times*m.groups/2)
+	if n == 0 {
+		return &noMemory[0], 0
+	}
+	first, m.ahead = &m.ahead[0], m.ahead[n:]
+	return first, 64
+}
+
+// noMemory is asked for where nothing is. Read only.
+var noMemory [64]byte
 
 func avx2Scores(dst []float32, stride int, q []float32, heads int, k []float32, keys, d int) {
 	k = k[:keys*d]

@@ -8,10 +8,10 @@
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotMXFP4(SB), NOSPLIT, $0-56
 	MOVQ    y+0(FP), AX
-	MOVQ    data+24(FP), CX
-	MOVQ    rows+40(FP), DX
-	MOVQ    panel+16(FP), SI
-	LEAQ    (SI)(SI*2), DI
+	MOVQ    rows+40(FP), CX
+	MOVQ    panel+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    data+24(FP), DI
 	MOVQ    scales+32(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
@@ -24,15 +24,15 @@ row:
 	VXORPS     Y9, Y9, Y9
 	VXORPS     Y10, Y10, Y10
 	VXORPS     Y11, Y11, Y11
-	MOVQ       x+8(FP), BX
-	MOVQ       steps+48(FP), R10
+	MOVQ       x+8(FP), DX
 	PREFETCHT0 256(R8)
 	PREFETCHT0 320(R8)
+	MOVQ       steps+48(FP), R10
 	MOVBQZX    (R8), R11
 	SHLQ       $0x06, R11
 	MOVBQZX    1(R8), R12
 	SHLQ       $0x06, R12
-	VMOVDQU    (CX), Y4
+	VMOVDQU    (DI), Y4
 	VMOVDQU    (R9)(R11*1), Y7
 	VMOVDQU    32(R9)(R11*1), Y12
 	VPBLENDD   $0xf0, (R9)(R12*1), Y7, Y7
@@ -52,36 +52,36 @@ row:
 	JZ         last
 
 step:
-	PREFETCHT0  1024(CX)
+	PREFETCHT0  1024(DI)
 	MOVBQZX     2(R8), R11
 	SHLQ        $0x06, R11
 	MOVBQZX     3(R8), R12
 	SHLQ        $0x06, R12
-	VMOVDQU     32(CX), Y12
+	VMOVDQU     32(DI), Y12
 	VPMULLD     Y2, Y4, Y13
 	VPAND       Y1, Y4, Y4
-	VFMADD231PS (BX), Y13, Y8
-	VFMADD231PS (BX)(SI*1), Y4, Y9
+	VFMADD231PS (DX), Y13, Y8
+	VFMADD231PS (DX)(BX*1), Y4, Y9
 	VMOVDQU     (R9)(R11*1), Y13
 	VMOVDQU     32(R9)(R11*1), Y14
 	VPMULLD     Y2, Y5, Y4
 	VPAND       Y1, Y5, Y5
-	VFMADD231PS (BX)(SI*2), Y4, Y10
-	VFMADD231PS (BX)(DI*1), Y5, Y11
+	VFMADD231PS (DX)(BX*2), Y4, Y10
+	VFMADD231PS (DX)(SI*1), Y5, Y11
 	VPBLENDD    $0xf0, (R9)(R12*1), Y13, Y13
 	VPBLENDD    $0xf0, 32(R9)(R12*1), Y14, Y14
 	VPMULHUW    Y3, Y12, Y15
 	VPAND       Y0, Y12, Y12
 	VPMULLD     Y2, Y6, Y4
 	VPAND       Y1, Y6, Y6
-	VFMADD231PS 32(BX), Y4, Y8
-	VFMADD231PS 32(BX)(SI*1), Y6, Y9
+	VFMADD231PS 32(DX), Y4, Y8
+	VFMADD231PS 32(DX)(BX*1), Y6, Y9
 	VPSHUFB     Y12, Y13, Y5
 	VPSHUFB     Y12, Y14, Y6
 	VPMULLD     Y2, Y7, Y4
 	VPAND       Y1, Y7, Y7
-	VFMADD231PS 32(BX)(SI*2), Y4, Y10
-	VFMADD231PS 32(BX)(DI*1), Y7, Y11
+	VFMADD231PS 32(DX)(BX*2), Y4, Y10
+	VFMADD231PS 32(DX)(SI*1), Y7, Y11
 	VPAND       Y0, Y15, Y15
 	VPUNPCKLBW  Y6, Y5, Y4
 	VPUNPCKHBW  Y6, Y5, Y5
@@ -89,8 +89,8 @@ step:
 	VPSHUFB     Y15, Y14, Y14
 	VPUNPCKLBW  Y14, Y13, Y6
 	VPUNPCKHBW  Y14, Y13, Y7
-	ADDQ        $0x40, BX
-	ADDQ        $0x00000020, CX
+	ADDQ        $0x40, DX
+	ADDQ        $0x00000020, DI
 	ADDQ        $0x02, R8
 	DECQ        R10
 	JNZ         step
@@ -98,22 +98,22 @@ step:
 last:
 	VPMULLD      Y2, Y4, Y12
 	VPAND        Y1, Y4, Y4
-	VFMADD231PS  (BX), Y12, Y8
-	VFMADD231PS  (BX)(SI*1), Y4, Y9
+	VFMADD231PS  (DX), Y12, Y8
+	VFMADD231PS  (DX)(BX*1), Y4, Y9
 	VPMULLD      Y2, Y5, Y4
 	VPAND        Y1, Y5, Y5
-	VFMADD231PS  (BX)(SI*2), Y4, Y10
-	VFMADD231PS  (BX)(DI*1), Y5, Y11
+	VFMADD231PS  (DX)(BX*2), Y4, Y10
+	VFMADD231PS  (DX)(SI*1), Y5, Y11
 	VPMULLD      Y2, Y6, Y4
 	VPAND        Y1, Y6, Y6
-	VFMADD231PS  32(BX), Y4, Y8
-	VFMADD231PS  32(BX)(SI*1), Y6, Y9
+	VFMADD231PS  32(DX), Y4, Y8
+	VFMADD231PS  32(DX)(BX*1), Y6, Y9
 	VPMULLD      Y2, Y7, Y4
 	VPAND        Y1, Y7, Y7
-	VFMADD231PS  32(BX)(SI*2), Y4, Y10
-	VFMADD231PS  32(BX)(DI*1), Y7, Y11
-	ADDQ         $0x40, BX
-	ADDQ         $0x00000020, CX
+	VFMADD231PS  32(DX)(BX*2), Y4, Y10
+	VFMADD231PS  32(DX)(SI*1), Y7, Y11
+	ADDQ         $0x40, DX
+	ADDQ         $0x00000020, DI
 	ADDQ         $0x02, R8
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y10, Y8, Y8
@@ -124,7 +124,7 @@ last:
 	VHADDPS      X8, X8, X8
 	VMOVSS       X8, (AX)
 	ADDQ         $0x04, AX
-	DECQ         DX
+	DECQ         CX
 	JNZ          row
 	VZEROUPPER
 	RET
@@ -157,10 +157,10 @@ GLOBL down<>(SB), RODATA|NOPTR, $32
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotMXFP4GGML(SB), NOSPLIT, $0-56
 	MOVQ    y+0(FP), AX
-	MOVQ    data+24(FP), CX
-	MOVQ    rows+40(FP), DX
-	MOVQ    panel+16(FP), SI
-	LEAQ    (SI)(SI*2), DI
+	MOVQ    rows+40(FP), CX
+	MOVQ    panel+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    data+24(FP), DI
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
 	VMOVDQU one_up<>+0(SB), Y2
@@ -172,14 +172,14 @@ row:
 	VXORPS         Y9, Y9, Y9
 	VXORPS         Y10, Y10, Y10
 	VXORPS         Y11, Y11, Y11
-	MOVQ           x+8(FP), BX
+	MOVQ           x+8(FP), DX
 	MOVQ           steps+48(FP), R9
-	MOVBQZX        (CX), R10
+	MOVBQZX        (DI), R10
 	SHLQ           $0x06, R10
-	MOVBQZX        17(CX), R11
+	MOVBQZX        17(DI), R11
 	SHLQ           $0x06, R11
-	VBROADCASTI128 1(CX), Y4
-	VPBLENDD       $0xf0, 2(CX), Y4, Y4
+	VBROADCASTI128 1(DI), Y4
+	VPBLENDD       $0xf0, 2(DI), Y4, Y4
 	VPSHUFB        ggml_order<>+0(SB), Y4, Y4
 	VMOVDQU        (R8)(R10*1), Y7
 	VMOVDQU        32(R8)(R10*1), Y12
@@ -200,38 +200,38 @@ row:
 	JZ             last
 
 step:
-	PREFETCHT0     1024(CX)
-	MOVBQZX        34(CX), R10
+	PREFETCHT0     1024(DI)
+	MOVBQZX        34(DI), R10
 	SHLQ           $0x06, R10
-	MOVBQZX        51(CX), R11
+	MOVBQZX        51(DI), R11
 	SHLQ           $0x06, R11
-	VBROADCASTI128 35(CX), Y12
-	VPBLENDD       $0xf0, 36(CX), Y12, Y12
+	VBROADCASTI128 35(DI), Y12
+	VPBLENDD       $0xf0, 36(DI), Y12, Y12
 	VPSHUFB        ggml_order<>+0(SB), Y12, Y12
 	VPMULLD        Y2, Y4, Y13
 	VPAND          Y1, Y4, Y4
-	VFMADD231PS    (BX), Y13, Y8
-	VFMADD231PS    32(BX), Y4, Y8
+	VFMADD231PS    (DX), Y13, Y8
+	VFMADD231PS    32(DX), Y4, Y8
 	VMOVDQU        (R8)(R10*1), Y13
 	VMOVDQU        32(R8)(R10*1), Y14
 	VPMULLD        Y2, Y5, Y4
 	VPAND          Y1, Y5, Y5
-	VFMADD231PS    (BX)(SI*1), Y4, Y9
-	VFMADD231PS    32(BX)(SI*1), Y5, Y9
+	VFMADD231PS    (DX)(BX*1), Y4, Y9
+	VFMADD231PS    32(DX)(BX*1), Y5, Y9
 	VPBLENDD       $0xf0, (R8)(R11*1), Y13, Y13
 	VPBLENDD       $0xf0, 32(R8)(R11*1), Y14, Y14
 	VPMULHUW       Y3, Y12, Y15
 	VPAND          Y0, Y12, Y12
 	VPMULLD        Y2, Y6, Y4
 	VPAND          Y1, Y6, Y6
-	VFMADD231PS    (BX)(SI*2), Y4, Y10
-	VFMADD231PS    32(BX)(SI*2), Y6, Y10
+	VFMADD231PS    (DX)(BX*2), Y4, Y10
+	VFMADD231PS    32(DX)(BX*2), Y6, Y10
 	VPSHUFB        Y12, Y13, Y5
 	VPSHUFB        Y12, Y14, Y6
 	VPMULLD        Y2, Y7, Y4
 	VPAND          Y1, Y7, Y7
-	VFMADD231PS    (BX)(DI*1), Y4, Y11
-	VFMADD231PS    32(BX)(DI*1), Y7, Y11
+	VFMADD231PS    (DX)(SI*1), Y4, Y11
+	VFMADD231PS    32(DX)(SI*1), Y7, Y11
 	VPAND          Y0, Y15, Y15
 	VPUNPCKLBW     Y6, Y5, Y4
 	VPUNPCKHBW     Y6, Y5, Y5
@@ -239,30 +239,30 @@ step:
 	VPSHUFB        Y15, Y14, Y14
 	VPUNPCKLBW     Y14, Y13, Y6
 	VPUNPCKHBW     Y14, Y13, Y7
-	ADDQ           $0x40, BX
-	ADDQ           $0x00000022, CX
+	ADDQ           $0x40, DX
+	ADDQ           $0x00000022, DI
 	DECQ           R9
 	JNZ            step
 
 last:
 	VPMULLD      Y2, Y4, Y12
 	VPAND        Y1, Y4, Y4
-	VFMADD231PS  (BX), Y12, Y8
-	VFMADD231PS  32(BX), Y4, Y8
+	VFMADD231PS  (DX), Y12, Y8
+	VFMADD231PS  32(DX), Y4, Y8
 	VPMULLD      Y2, Y5, Y4
 	VPAND        Y1, Y5, Y5
-	VFMADD231PS  (BX)(SI*1), Y4, Y9
-	VFMADD231PS  32(BX)(SI*1), Y5, Y9
+	VFMADD231PS  (DX)(BX*1), Y4, Y9
+	VFMADD231PS  32(DX)(BX*1), Y5, Y9
 	VPMULLD      Y2, Y6, Y4
 	VPAND        Y1, Y6, Y6
-	VFMADD231PS  (BX)(SI*2), Y4, Y10
-	VFMADD231PS  32(BX)(SI*2), Y6, Y10
+	VFMADD231PS  (DX)(BX*2), Y4, Y10
+	VFMADD231PS  32(DX)(BX*2), Y6, Y10
 	VPMULLD      Y2, Y7, Y4
 	VPAND        Y1, Y7, Y7
-	VFMADD231PS  (BX)(DI*1), Y4, Y11
-	VFMADD231PS  32(BX)(DI*1), Y7, Y11
-	ADDQ         $0x40, BX
-	ADDQ         $0x00000022, CX
+	VFMADD231PS  (DX)(SI*1), Y4, Y11
+	VFMADD231PS  32(DX)(SI*1), Y7, Y11
+	ADDQ         $0x40, DX
+	ADDQ         $0x00000022, DI
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y10, Y8, Y8
 	VADDPS       Y11, Y8, Y8
@@ -272,7 +272,7 @@ last:
 	VHADDPS      X8, X8, X8
 	VMOVSS       X8, (AX)
 	ADDQ         $0x04, AX
-	DECQ         DX
+	DECQ         CX
 	JNZ          row
 	VZEROUPPER
 	RET
@@ -287,10 +287,10 @@ GLOBL ggml_order<>(SB), RODATA|NOPTR, $32
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotMXFP4Ollama(SB), NOSPLIT, $0-56
 	MOVQ    y+0(FP), AX
-	MOVQ    data+24(FP), CX
-	MOVQ    rows+40(FP), DX
-	MOVQ    panel+16(FP), SI
-	LEAQ    (SI)(SI*2), DI
+	MOVQ    rows+40(FP), CX
+	MOVQ    panel+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    data+24(FP), DI
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
 	VMOVDQU one_up<>+0(SB), Y2
@@ -302,14 +302,14 @@ row:
 	VXORPS         Y9, Y9, Y9
 	VXORPS         Y10, Y10, Y10
 	VXORPS         Y11, Y11, Y11
-	MOVQ           x+8(FP), BX
+	MOVQ           x+8(FP), DX
 	MOVQ           steps+48(FP), R9
-	MOVBQZX        (CX), R10
+	MOVBQZX        (DI), R10
 	SHLQ           $0x06, R10
-	MOVBQZX        17(CX), R11
+	MOVBQZX        17(DI), R11
 	SHLQ           $0x06, R11
-	VBROADCASTI128 1(CX), Y4
-	VPBLENDD       $0xf0, 2(CX), Y4, Y4
+	VBROADCASTI128 1(DI), Y4
+	VPBLENDD       $0xf0, 2(DI), Y4, Y4
 	VMOVDQU        (R8)(R10*1), Y7
 	VMOVDQU        32(R8)(R10*1), Y12
 	VPBLENDD       $0xf0, (R8)(R11*1), Y7, Y7
@@ -329,37 +329,37 @@ row:
 	JZ             last
 
 step:
-	PREFETCHT0     1024(CX)
-	MOVBQZX        34(CX), R10
+	PREFETCHT0     1024(DI)
+	MOVBQZX        34(DI), R10
 	SHLQ           $0x06, R10
-	MOVBQZX        51(CX), R11
+	MOVBQZX        51(DI), R11
 	SHLQ           $0x06, R11
-	VBROADCASTI128 35(CX), Y12
-	VPBLENDD       $0xf0, 36(CX), Y12, Y12
+	VBROADCASTI128 35(DI), Y12
+	VPBLENDD       $0xf0, 36(DI), Y12, Y12
 	VPMULLD        Y2, Y4, Y13
 	VPAND          Y1, Y4, Y4
-	VFMADD231PS    (BX), Y13, Y8
-	VFMADD231PS    (BX)(SI*1), Y4, Y9
+	VFMADD231PS    (DX), Y13, Y8
+	VFMADD231PS    (DX)(BX*1), Y4, Y9
 	VMOVDQU        (R8)(R10*1), Y13
 	VMOVDQU        32(R8)(R10*1), Y14
 	VPMULLD        Y2, Y5, Y4
 	VPAND          Y1, Y5, Y5
-	VFMADD231PS    (BX)(SI*2), Y4, Y10
-	VFMADD231PS    (BX)(DI*1), Y5, Y11
+	VFMADD231PS    (DX)(BX*2), Y4, Y10
+	VFMADD231PS    (DX)(SI*1), Y5, Y11
 	VPBLENDD       $0xf0, (R8)(R11*1), Y13, Y13
 	VPBLENDD       $0xf0, 32(R8)(R11*1), Y14, Y14
 	VPMULHUW       Y3, Y12, Y15
 	VPAND          Y0, Y12, Y12
 	VPMULLD        Y2, Y6, Y4
 	VPAND          Y1, Y6, Y6
-	VFMADD231PS    32(BX), Y4, Y8
-	VFMADD231PS    32(BX)(SI*1), Y6, Y9
+	VFMADD231PS    32(DX), Y4, Y8
+	VFMADD231PS    32(DX)(BX*1), Y6, Y9
 	VPSHUFB        Y12, Y13, Y5
 	VPSHUFB        Y12, Y14, Y6
 	VPMULLD        Y2, Y7, Y4
 	VPAND          Y1, Y7, Y7
-	VFMADD231PS    32(BX)(SI*2), Y4, Y10
-	VFMADD231PS    32(BX)(DI*1), Y7, Y11
+	VFMADD231PS    32(DX)(BX*2), Y4, Y10
+	VFMADD231PS    32(DX)(SI*1), Y7, Y11
 	VPAND          Y0, Y15, Y15
 	VPUNPCKLBW     Y6, Y5, Y4
 	VPUNPCKHBW     Y6, Y5, Y5
@@ -367,30 +367,30 @@ step:
 	VPSHUFB        Y15, Y14, Y14
 	VPUNPCKLBW     Y14, Y13, Y6
 	VPUNPCKHBW     Y14, Y13, Y7
-	ADDQ           $0x40, BX
-	ADDQ           $0x00000022, CX
+	ADDQ           $0x40, DX
+	ADDQ           $0x00000022, DI
 	DECQ           R9
 	JNZ            step
 
 last:
 	VPMULLD      Y2, Y4, Y12
 	VPAND        Y1, Y4, Y4
-	VFMADD231PS  (BX), Y12, Y8
-	VFMADD231PS  (BX)(SI*1), Y4, Y9
+	VFMADD231PS  (DX), Y12, Y8
+	VFMADD231PS  (DX)(BX*1), Y4, Y9
 	VPMULLD      Y2, Y5, Y4
 	VPAND        Y1, Y5, Y5
-	VFMADD231PS  (BX)(SI*2), Y4, Y10
-	VFMADD231PS  (BX)(DI*1), Y5, Y11
+	VFMADD231PS  (DX)(BX*2), Y4, Y10
+	VFMADD231PS  (DX)(SI*1), Y5, Y11
 	VPMULLD      Y2, Y6, Y4
 	VPAND        Y1, Y6, Y6
-	VFMADD231PS  32(BX), Y4, Y8
-	VFMADD231PS  32(BX)(SI*1), Y6, Y9
+	VFMADD231PS  32(DX), Y4, Y8
+	VFMADD231PS  32(DX)(BX*1), Y6, Y9
 	VPMULLD      Y2, Y7, Y4
 	VPAND        Y1, Y7, Y7
-	VFMADD231PS  32(BX)(SI*2), Y4, Y10
-	VFMADD231PS  32(BX)(DI*1), Y7, Y11
-	ADDQ         $0x40, BX
-	ADDQ         $0x00000022, CX
+	VFMADD231PS  32(DX)(BX*2), Y4, Y10
+	VFMADD231PS  32(DX)(SI*1), Y7, Y11
+	ADDQ         $0x40, DX
+	ADDQ         $0x00000022, DI
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y10, Y8, Y8
 	VADDPS       Y11, Y8, Y8
@@ -400,7 +400,7 @@ last:
 	VHADDPS      X8, X8, X8
 	VMOVSS       X8, (AX)
 	ADDQ         $0x04, AX
-	DECQ         DX
+	DECQ         CX
 	JNZ          row
 	VZEROUPPER
 	RET
@@ -409,52 +409,52 @@ last:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotBF16(SB), NOSPLIT, $0-56
 	MOVQ y+0(FP), AX
-	MOVQ data+24(FP), CX
-	MOVQ rows+40(FP), DX
-	MOVQ panel+16(FP), SI
-	LEAQ (SI)(SI*2), DI
+	MOVQ rows+40(FP), CX
+	MOVQ panel+16(FP), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ data+24(FP), DI
 
 row:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   x+8(FP), BX
+	MOVQ   x+8(FP), DX
 	MOVQ   steps+48(FP), R8
 
 step:
-	PREFETCHT0     1024(CX)
-	PREFETCHT0     1088(CX)
-	VBROADCASTI128 (CX), Y4
-	VPBLENDD       $0xf0, 48(CX), Y4, Y4
-	VBROADCASTI128 16(CX), Y5
-	VPBLENDD       $0xf0, 64(CX), Y5, Y5
+	PREFETCHT0     1024(DI)
+	PREFETCHT0     1088(DI)
+	VBROADCASTI128 (DI), Y4
+	VPBLENDD       $0xf0, 48(DI), Y4, Y4
+	VBROADCASTI128 16(DI), Y5
+	VPBLENDD       $0xf0, 64(DI), Y5, Y5
 	VSHUFPS        $0x88, Y5, Y4, Y6
 	VSHUFPS        $0xdd, Y5, Y4, Y4
 	VPSLLD         $0x10, Y6, Y5
 	VPAND          upper<>+0(SB), Y6, Y6
-	VFMADD231PS    (BX), Y5, Y0
-	VFMADD231PS    32(BX), Y6, Y0
+	VFMADD231PS    (DX), Y5, Y0
+	VFMADD231PS    32(DX), Y6, Y0
 	VPSLLD         $0x10, Y4, Y5
 	VPAND          upper<>+0(SB), Y4, Y4
-	VFMADD231PS    (BX)(SI*1), Y5, Y1
-	VFMADD231PS    32(BX)(SI*1), Y4, Y1
-	VBROADCASTI128 32(CX), Y4
-	VPBLENDD       $0xf0, 80(CX), Y4, Y4
-	VBROADCASTI128 48(CX), Y5
-	VPBLENDD       $0xf0, 96(CX), Y5, Y5
+	VFMADD231PS    (DX)(BX*1), Y5, Y1
+	VFMADD231PS    32(DX)(BX*1), Y4, Y1
+	VBROADCASTI128 32(DI), Y4
+	VPBLENDD       $0xf0, 80(DI), Y4, Y4
+	VBROADCASTI128 48(DI), Y5
+	VPBLENDD       $0xf0, 96(DI), Y5, Y5
 	VSHUFPS        $0x88, Y5, Y4, Y6
 	VSHUFPS        $0xdd, Y5, Y4, Y4
 	VPSLLD         $0x10, Y6, Y5
 	VPAND          upper<>+0(SB), Y6, Y6
-	VFMADD231PS    (BX)(SI*2), Y5, Y2
-	VFMADD231PS    32(BX)(SI*2), Y6, Y2
+	VFMADD231PS    (DX)(BX*2), Y5, Y2
+	VFMADD231PS    32(DX)(BX*2), Y6, Y2
 	VPSLLD         $0x10, Y4, Y5
 	VPAND          upper<>+0(SB), Y4, Y4
-	VFMADD231PS    (BX)(DI*1), Y5, Y3
-	VFMADD231PS    32(BX)(DI*1), Y4, Y3
-	ADDQ           $0x40, BX
-	ADDQ           $0x00000080, CX
+	VFMADD231PS    (DX)(SI*1), Y5, Y3
+	VFMADD231PS    32(DX)(SI*1), Y4, Y3
+	ADDQ           $0x40, DX
+	ADDQ           $0x00000080, DI
 	DECQ           R8
 	JNZ            step
 	VADDPS         Y1, Y0, Y0
@@ -466,7 +466,7 @@ step:
 	VHADDPS        X0, X0, X0
 	VMOVSS         X0, (AX)
 	ADDQ           $0x04, AX
-	DECQ           DX
+	DECQ           CX
 	JNZ            row
 	VZEROUPPER
 	RET
@@ -475,26 +475,26 @@ step:
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
 TEXT ·dotF16(SB), NOSPLIT, $0-56
 	MOVQ y+0(FP), AX
-	MOVQ data+24(FP), CX
-	MOVQ rows+40(FP), DX
-	MOVQ panel+16(FP), SI
-	LEAQ (SI)(SI*2), DI
+	MOVQ rows+40(FP), CX
+	MOVQ panel+16(FP), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ data+24(FP), DI
 
 row:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   x+8(FP), BX
+	MOVQ   x+8(FP), DX
 	MOVQ   steps+48(FP), R8
 
 step:
-	PREFETCHT0     1024(CX)
-	PREFETCHT0     1088(CX)
-	VBROADCASTI128 (CX), Y4
-	VPBLENDD       $0xf0, 48(CX), Y4, Y4
-	VBROADCASTI128 16(CX), Y5
-	VPBLENDD       $0xf0, 64(CX), Y5, Y5
+	PREFETCHT0     1024(DI)
+	PREFETCHT0     1088(DI)
+	VBROADCASTI128 (DI), Y4
+	VPBLENDD       $0xf0, 48(DI), Y4, Y4
+	VBROADCASTI128 16(DI), Y5
+	VPBLENDD       $0xf0, 64(DI), Y5, Y5
 	VSHUFPS        $0x88, Y5, Y4, Y6
 	VSHUFPS        $0xdd, Y5, Y4, Y4
 	VPAND          lower<>+0(SB), Y6, Y5
@@ -504,8 +504,8 @@ step:
 	VEXTRACTI128   $0x01, Y5, X7
 	VCVTPH2PS      X5, Y5
 	VCVTPH2PS      X7, Y7
-	VFMADD231PS    (BX), Y5, Y0
-	VFMADD231PS    (BX)(SI*1), Y7, Y1
+	VFMADD231PS    (DX), Y5, Y0
+	VFMADD231PS    (DX)(BX*1), Y7, Y1
 	VPSRLD         $0x10, Y6, Y5
 	VPSRLD         $0x10, Y4, Y4
 	VPACKUSDW      Y4, Y5, Y5
@@ -513,12 +513,12 @@ step:
 	VEXTRACTI128   $0x01, Y5, X4
 	VCVTPH2PS      X5, Y5
 	VCVTPH2PS      X4, Y4
-	VFMADD231PS    32(BX), Y5, Y0
-	VFMADD231PS    32(BX)(SI*1), Y4, Y1
-	VBROADCASTI128 32(CX), Y4
-	VPBLENDD       $0xf0, 80(CX), Y4, Y4
-	VBROADCASTI128 48(CX), Y5
-	VPBLENDD       $0xf0, 96(CX), Y5, Y5
+	VFMADD231PS    32(DX), Y5, Y0
+	VFMADD231PS    32(DX)(BX*1), Y4, Y1
+	VBROADCASTI128 32(DI), Y4
+	VPBLENDD       $0xf0, 80(DI), Y4, Y4
+	VBROADCASTI128 48(DI), Y5
+	VPBLENDD       $0xf0, 96(DI), Y5, Y5
 	VSHUFPS        $0x88, Y5, Y4, Y6
 	VSHUFPS        $0xdd, Y5, Y4, Y4
 	VPAND          lower<>+0(SB), Y6, Y5
@@ -528,8 +528,8 @@ step:
 	VEXTRACTI128   $0x01, Y5, X7
 	VCVTPH2PS      X5, Y5
 	VCVTPH2PS      X7, Y7
-	VFMADD231PS    (BX)(SI*2), Y5, Y2
-	VFMADD231PS    (BX)(DI*1), Y7, Y3
+	VFMADD231PS    (DX)(BX*2), Y5, Y2
+	VFMADD231PS    (DX)(SI*1), Y7, Y3
 	VPSRLD         $0x10, Y6, Y5
 	VPSRLD         $0x10, Y4, Y4
 	VPACKUSDW      Y4, Y5, Y5
@@ -537,10 +537,10 @@ step:
 	VEXTRACTI128   $0x01, Y5, X4
 	VCVTPH2PS      X5, Y5
 	VCVTPH2PS      X4, Y4
-	VFMADD231PS    32(BX)(SI*2), Y5, Y2
-	VFMADD231PS    32(BX)(DI*1), Y4, Y3
-	ADDQ           $0x40, BX
-	ADDQ           $0x00000080, CX
+	VFMADD231PS    32(DX)(BX*2), Y5, Y2
+	VFMADD231PS    32(DX)(SI*1), Y4, Y3
+	ADDQ           $0x40, DX
+	ADDQ           $0x00000080, DI
 	DECQ           R8
 	JNZ            step
 	VADDPS         Y1, Y0, Y0
@@ -552,7 +552,7 @@ step:
 	VHADDPS        X0, X0, X0
 	VMOVSS         X0, (AX)
 	ADDQ           $0x04, AX
-	DECQ           DX
+	DECQ           CX
 	JNZ            row
 	VZEROUPPER
 	RET
@@ -567,66 +567,66 @@ GLOBL lower<>(SB), RODATA|NOPTR, $32
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotF32(SB), NOSPLIT, $0-56
 	MOVQ y+0(FP), AX
-	MOVQ data+24(FP), CX
-	MOVQ rows+40(FP), DX
-	MOVQ panel+16(FP), SI
-	LEAQ (SI)(SI*2), DI
+	MOVQ rows+40(FP), CX
+	MOVQ panel+16(FP), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ data+24(FP), DI
 
 row:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   x+8(FP), BX
+	MOVQ   x+8(FP), DX
 	MOVQ   steps+48(FP), R8
 
 step:
-	PREFETCHT0     1024(CX)
-	PREFETCHT0     1088(CX)
-	PREFETCHT0     1152(CX)
-	PREFETCHT0     1216(CX)
-	VBROADCASTI128 (CX), Y4
-	VPBLENDD       $0xf0, 112(CX), Y4, Y4
-	VBROADCASTI128 16(CX), Y5
-	VPBLENDD       $0xf0, 128(CX), Y5, Y5
-	VBROADCASTI128 32(CX), Y6
-	VPBLENDD       $0xf0, 144(CX), Y6, Y6
-	VBROADCASTI128 48(CX), Y7
-	VPBLENDD       $0xf0, 160(CX), Y7, Y7
+	PREFETCHT0     1024(DI)
+	PREFETCHT0     1088(DI)
+	PREFETCHT0     1152(DI)
+	PREFETCHT0     1216(DI)
+	VBROADCASTI128 (DI), Y4
+	VPBLENDD       $0xf0, 112(DI), Y4, Y4
+	VBROADCASTI128 16(DI), Y5
+	VPBLENDD       $0xf0, 128(DI), Y5, Y5
+	VBROADCASTI128 32(DI), Y6
+	VPBLENDD       $0xf0, 144(DI), Y6, Y6
+	VBROADCASTI128 48(DI), Y7
+	VPBLENDD       $0xf0, 160(DI), Y7, Y7
 	VUNPCKLPS      Y5, Y4, Y8
 	VUNPCKLPS      Y7, Y6, Y9
 	VUNPCKLPD      Y9, Y8, Y10
 	VUNPCKHPD      Y9, Y8, Y8
-	VFMADD231PS    (BX), Y10, Y0
-	VFMADD231PS    32(BX), Y8, Y0
+	VFMADD231PS    (DX), Y10, Y0
+	VFMADD231PS    32(DX), Y8, Y0
 	VUNPCKHPS      Y5, Y4, Y4
 	VUNPCKHPS      Y7, Y6, Y5
 	VUNPCKLPD      Y5, Y4, Y6
 	VUNPCKHPD      Y5, Y4, Y4
-	VFMADD231PS    (BX)(SI*1), Y6, Y1
-	VFMADD231PS    32(BX)(SI*1), Y4, Y1
-	VBROADCASTI128 64(CX), Y4
-	VPBLENDD       $0xf0, 176(CX), Y4, Y4
-	VBROADCASTI128 80(CX), Y5
-	VPBLENDD       $0xf0, 192(CX), Y5, Y5
-	VBROADCASTI128 96(CX), Y6
-	VPBLENDD       $0xf0, 208(CX), Y6, Y6
-	VBROADCASTI128 112(CX), Y7
-	VPBLENDD       $0xf0, 224(CX), Y7, Y7
+	VFMADD231PS    (DX)(BX*1), Y6, Y1
+	VFMADD231PS    32(DX)(BX*1), Y4, Y1
+	VBROADCASTI128 64(DI), Y4
+	VPBLENDD       $0xf0, 176(DI), Y4, Y4
+	VBROADCASTI128 80(DI), Y5
+	VPBLENDD       $0xf0, 192(DI), Y5, Y5
+	VBROADCASTI128 96(DI), Y6
+	VPBLENDD       $0xf0, 208(DI), Y6, Y6
+	VBROADCASTI128 112(DI), Y7
+	VPBLENDD       $0xf0, 224(DI), Y7, Y7
 	VUNPCKLPS      Y5, Y4, Y8
 	VUNPCKLPS      Y7, Y6, Y9
 	VUNPCKLPD      Y9, Y8, Y10
 	VUNPCKHPD      Y9, Y8, Y8
-	VFMADD231PS    (BX)(SI*2), Y10, Y2
-	VFMADD231PS    32(BX)(SI*2), Y8, Y2
+	VFMADD231PS    (DX)(BX*2), Y10, Y2
+	VFMADD231PS    32(DX)(BX*2), Y8, Y2
 	VUNPCKHPS      Y5, Y4, Y4
 	VUNPCKHPS      Y7, Y6, Y5
 	VUNPCKLPD      Y5, Y4, Y6
 	VUNPCKHPD      Y5, Y4, Y4
-	VFMADD231PS    (BX)(DI*1), Y6, Y3
-	VFMADD231PS    32(BX)(DI*1), Y4, Y3
-	ADDQ           $0x40, BX
-	ADDQ           $0x00000100, CX
+	VFMADD231PS    (DX)(SI*1), Y6, Y3
+	VFMADD231PS    32(DX)(SI*1), Y4, Y3
+	ADDQ           $0x40, DX
+	ADDQ           $0x00000100, DI
 	DECQ           R8
 	JNZ            step
 	VADDPS         Y1, Y0, Y0
@@ -638,7 +638,7 @@ step:
 	VHADDPS        X0, X0, X0
 	VMOVSS         X0, (AX)
 	ADDQ           $0x04, AX
-	DECQ           DX
+	DECQ           CX
 	JNZ            row
 	VZEROUPPER
 	RET
@@ -647,69 +647,69 @@ step:
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
 TEXT ·dotQ8_0(SB), NOSPLIT, $0-56
 	MOVQ y+0(FP), AX
-	MOVQ data+24(FP), CX
-	MOVQ rows+40(FP), DX
-	MOVQ panel+16(FP), SI
-	LEAQ (SI)(SI*2), DI
+	MOVQ rows+40(FP), CX
+	MOVQ panel+16(FP), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ data+24(FP), DI
 
 row:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   x+8(FP), BX
+	MOVQ   x+8(FP), DX
 	MOVQ   steps+48(FP), R8
 
 step:
-	PREFETCHT0     1024(CX)
-	PREFETCHT0     1088(CX)
-	VPBROADCASTW   (CX), X4
-	VPBROADCASTW   34(CX), X5
+	PREFETCHT0     1024(DI)
+	PREFETCHT0     1088(DI)
+	VPBROADCASTW   (DI), X4
+	VPBROADCASTW   34(DI), X5
 	VPUNPCKLQDQ    X5, X4, X5
 	VCVTPH2PS      X5, Y4
 	VMULPS         f33800000<>+0(SB), Y4, Y4
-	VBROADCASTI128 2(CX), Y5
-	VPBLENDD       $0xf0, 20(CX), Y5, Y5
+	VBROADCASTI128 2(DI), Y5
+	VPBLENDD       $0xf0, 20(DI), Y5, Y5
 	VPSLLD         $0x18, Y5, Y6
 	VCVTDQ2PS      Y6, Y6
 	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (BX), Y6, Y0
+	VFMADD231PS    (DX), Y6, Y0
 	VPSLLD         $0x10, Y5, Y6
 	VPAND          top_byte<>+0(SB), Y6, Y6
 	VCVTDQ2PS      Y6, Y6
 	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    32(BX), Y6, Y0
+	VFMADD231PS    32(DX), Y6, Y0
 	VPSLLD         $0x08, Y5, Y6
 	VPAND          top_byte<>+0(SB), Y6, Y6
 	VCVTDQ2PS      Y6, Y6
 	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (BX)(SI*1), Y6, Y1
+	VFMADD231PS    (DX)(BX*1), Y6, Y1
 	VPAND          top_byte<>+0(SB), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
 	VMULPS         Y4, Y5, Y5
-	VFMADD231PS    32(BX)(SI*1), Y5, Y1
-	VBROADCASTI128 18(CX), Y5
-	VPBLENDD       $0xf0, 36(CX), Y5, Y5
+	VFMADD231PS    32(DX)(BX*1), Y5, Y1
+	VBROADCASTI128 18(DI), Y5
+	VPBLENDD       $0xf0, 36(DI), Y5, Y5
 	VPSLLD         $0x18, Y5, Y6
 	VCVTDQ2PS      Y6, Y6
 	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (BX)(SI*2), Y6, Y2
+	VFMADD231PS    (DX)(BX*2), Y6, Y2
 	VPSLLD         $0x10, Y5, Y6
 	VPAND          top_byte<>+0(SB), Y6, Y6
 	VCVTDQ2PS      Y6, Y6
 	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    32(BX)(SI*2), Y6, Y2
+	VFMADD231PS    32(DX)(BX*2), Y6, Y2
 	VPSLLD         $0x08, Y5, Y6
 	VPAND          top_byte<>+0(SB), Y6, Y6
 	VCVTDQ2PS      Y6, Y6
 	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (BX)(DI*1), Y6, Y3
+	VFMADD231PS    (DX)(SI*1), Y6, Y3
 	VPAND          top_byte<>+0(SB), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
 	VMULPS         Y4, Y5, Y5
-	VFMADD231PS    32(BX)(DI*1), Y5, Y3
-	ADDQ           $0x40, BX
-	ADDQ           $0x00000044, CX
+	VFMADD231PS    32(DX)(SI*1), Y5, Y3
+	ADDQ           $0x40, DX
+	ADDQ           $0x00000044, DI
 	DECQ           R8
 	JNZ            step
 	VADDPS         Y1, Y0, Y0
@@ -721,7 +721,7 @@ step:
 	VHADDPS        X0, X0, X0
 	VMOVSS         X0, (AX)
 	ADDQ           $0x04, AX
-	DECQ           DX
+	DECQ           CX
 	JNZ            row
 	VZEROUPPER
 	RET
@@ -742,10 +742,10 @@ GLOBL top_byte<>(SB), RODATA|NOPTR, $32
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotCodesF32(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
-	MOVQ data+24(FP), CX
-	MOVQ rows+40(FP), DX
-	MOVQ panel+16(FP), SI
-	LEAQ (SI)(SI*2), DI
+	MOVQ rows+40(FP), CX
+	MOVQ panel+16(FP), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ data+24(FP), DI
 	MOVQ scales+32(FP), R8
 	MOVQ table+56(FP), R9
 
@@ -754,17 +754,17 @@ row:
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
-	MOVQ       x+8(FP), BX
-	MOVQ       steps+48(FP), R10
+	MOVQ       x+8(FP), DX
 	PREFETCHT0 256(R8)
 	PREFETCHT0 320(R8)
+	MOVQ       steps+48(FP), R10
 
 step:
-	PREFETCHT0   1024(CX)
+	PREFETCHT0   1024(DI)
 	VBROADCASTSS (R8), Y4
 	VMULPS       (R9), Y4, Y5
 	VMULPS       32(R9), Y4, Y4
-	VMOVDQU      (CX), Y6
+	VMOVDQU      (DI), Y6
 	VPXOR        Y7, Y7, Y7
 	VPUNPCKLWD   Y7, Y6, Y8
 	VPSRLD       $0x04, Y8, Y10
@@ -772,52 +772,52 @@ step:
 	VPERMPS      Y4, Y10, Y11
 	VPERMPS      Y5, Y10, Y10
 	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  (BX), Y10, Y0
+	VFMADD231PS  (DX), Y10, Y0
 	VPSRLD       $0x00, Y8, Y10
 	VPSLLD       $0x1c, Y8, Y9
 	VPERMPS      Y4, Y10, Y11
 	VPERMPS      Y5, Y10, Y10
 	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  32(BX), Y10, Y0
+	VFMADD231PS  32(DX), Y10, Y0
 	VPSRLD       $0x0c, Y8, Y10
 	VPSLLD       $0x10, Y8, Y9
 	VPERMPS      Y4, Y10, Y11
 	VPERMPS      Y5, Y10, Y10
 	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  (BX)(SI*1), Y10, Y1
+	VFMADD231PS  (DX)(BX*1), Y10, Y1
 	VPSRLD       $0x08, Y8, Y9
 	VPSLLD       $0x14, Y8, Y8
 	VPERMPS      Y4, Y9, Y10
 	VPERMPS      Y5, Y9, Y9
 	VBLENDVPS    Y8, Y10, Y9, Y9
-	VFMADD231PS  32(BX)(SI*1), Y9, Y1
+	VFMADD231PS  32(DX)(BX*1), Y9, Y1
 	VPUNPCKHWD   Y7, Y6, Y6
 	VPSRLD       $0x04, Y6, Y8
 	VPSLLD       $0x18, Y6, Y7
 	VPERMPS      Y4, Y8, Y9
 	VPERMPS      Y5, Y8, Y8
 	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  (BX)(SI*2), Y8, Y2
+	VFMADD231PS  (DX)(BX*2), Y8, Y2
 	VPSRLD       $0x00, Y6, Y8
 	VPSLLD       $0x1c, Y6, Y7
 	VPERMPS      Y4, Y8, Y9
 	VPERMPS      Y5, Y8, Y8
 	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  32(BX)(SI*2), Y8, Y2
+	VFMADD231PS  32(DX)(BX*2), Y8, Y2
 	VPSRLD       $0x0c, Y6, Y8
 	VPSLLD       $0x10, Y6, Y7
 	VPERMPS      Y4, Y8, Y9
 	VPERMPS      Y5, Y8, Y8
 	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  (BX)(DI*1), Y8, Y3
+	VFMADD231PS  (DX)(SI*1), Y8, Y3
 	VPSRLD       $0x08, Y6, Y7
 	VPSLLD       $0x14, Y6, Y6
 	VPERMPS      Y4, Y7, Y4
 	VPERMPS      Y5, Y7, Y7
 	VBLENDVPS    Y6, Y4, Y7, Y7
-	VFMADD231PS  32(BX)(DI*1), Y7, Y3
-	ADDQ         $0x40, BX
-	ADDQ         $0x00000020, CX
+	VFMADD231PS  32(DX)(SI*1), Y7, Y3
+	ADDQ         $0x40, DX
+	ADDQ         $0x00000020, DI
 	ADDQ         $0x04, R8
 	DECQ         R10
 	JNZ          step
@@ -830,7 +830,7 @@ step:
 	VHADDPS      X0, X0, X0
 	VMOVSS       X0, (AX)
 	ADDQ         $0x04, AX
-	DECQ         DX
+	DECQ         CX
 	JNZ          row
 	VZEROUPPER
 	RET
@@ -839,10 +839,10 @@ step:
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
 TEXT ·dotCodesF16(SB), NOSPLIT, $0-64
 	MOVQ y+0(FP), AX
-	MOVQ data+24(FP), CX
-	MOVQ rows+40(FP), DX
-	MOVQ panel+16(FP), SI
-	LEAQ (SI)(SI*2), DI
+	MOVQ rows+40(FP), CX
+	MOVQ panel+16(FP), BX
+	LEAQ (BX)(BX*2), SI
+	MOVQ data+24(FP), DI
 	MOVQ scales+32(FP), R8
 	MOVQ table+56(FP), R9
 
@@ -851,13 +851,13 @@ row:
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
-	MOVQ       x+8(FP), BX
-	MOVQ       steps+48(FP), R10
+	MOVQ       x+8(FP), DX
 	PREFETCHT0 256(R8)
 	PREFETCHT0 320(R8)
+	MOVQ       steps+48(FP), R10
 
 step:
-	PREFETCHT0   1024(CX)
+	PREFETCHT0   1024(DI)
 	VBROADCASTSS (R8), Y4
 	VMULPS       (R9), Y4, Y5
 	VMULPS       32(R9), Y4, Y4
@@ -865,7 +865,7 @@ step:
 	VCVTPH2PS    X5, Y5
 	VCVTPS2PH    $0x00, Y4, X4
 	VCVTPH2PS    X4, Y4
-	VMOVDQU      (CX), Y6
+	VMOVDQU      (DI), Y6
 	VPXOR        Y7, Y7, Y7
 	VPUNPCKLWD   Y7, Y6, Y8
 	VPSRLD       $0x04, Y8, Y10
@@ -873,52 +873,52 @@ step:
 	VPERMPS      Y4, Y10, Y11
 	VPERMPS      Y5, Y10, Y10
 	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  (BX), Y10, Y0
+	VFMADD231PS  (DX), Y10, Y0
 	VPSRLD       $0x00, Y8, Y10
 	VPSLLD       $0x1c, Y8, Y9
 	VPERMPS      Y4, Y10, Y11
 	VPERMPS      Y5, Y10, Y10
 	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  32(BX), Y10, Y0
+	VFMADD231PS  32(DX), Y10, Y0
 	VPSRLD       $0x0c, Y8, Y10
 	VPSLLD       $0x10, Y8, Y9
 	VPERMPS      Y4, Y10, Y11
 	VPERMPS      Y5, Y10, Y10
 	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  (BX)(SI*1), Y10, Y1
+	VFMADD231PS  (DX)(BX*1), Y10, Y1
 	VPSRLD       $0x08, Y8, Y9
 	VPSLLD       $0x14, Y8, Y8
 	VPERMPS      Y4, Y9, Y10
 	VPERMPS      Y5, Y9, Y9
 	VBLENDVPS    Y8, Y10, Y9, Y9
-	VFMADD231PS  32(BX)(SI*1), Y9, Y1
+	VFMADD231PS  32(DX)(BX*1), Y9, Y1
 	VPUNPCKHWD   Y7, Y6, Y6
 	VPSRLD       $0x04, Y6, Y8
 	VPSLLD       $0x18, Y6, Y7
 	VPERMPS      Y4, Y8, Y9
 	VPERMPS      Y5, Y8, Y8
 	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  (BX)(SI*2), Y8, Y2
+	VFMADD231PS  (DX)(BX*2), Y8, Y2
 	VPSRLD       $0x00, Y6, Y8
 	VPSLLD       $0x1c, Y6, Y7
 	VPERMPS      Y4, Y8, Y9
 	VPERMPS      Y5, Y8, Y8
 	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  32(BX)(SI*2), Y8, Y2
+	VFMADD231PS  32(DX)(BX*2), Y8, Y2
 	VPSRLD       $0x0c, Y6, Y8
 	VPSLLD       $0x10, Y6, Y7
 	VPERMPS      Y4, Y8, Y9
 	VPERMPS      Y5, Y8, Y8
 	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  (BX)(DI*1), Y8, Y3
+	VFMADD231PS  (DX)(SI*1), Y8, Y3
 	VPSRLD       $0x08, Y6, Y7
 	VPSLLD       $0x14, Y6, Y6
 	VPERMPS      Y4, Y7, Y4
 	VPERMPS      Y5, Y7, Y7
 	VBLENDVPS    Y6, Y4, Y7, Y7
-	VFMADD231PS  32(BX)(DI*1), Y7, Y3
-	ADDQ         $0x40, BX
-	ADDQ         $0x00000020, CX
+	VFMADD231PS  32(DX)(SI*1), Y7, Y3
+	ADDQ         $0x40, DX
+	ADDQ         $0x00000020, DI
 	ADDQ         $0x04, R8
 	DECQ         R10
 	JNZ          step
@@ -931,7 +931,7 @@ step:
 	VHADDPS      X0, X0, X0
 	VMOVSS       X0, (AX)
 	ADDQ         $0x04, AX
-	DECQ         DX
+	DECQ         CX
 	JNZ          row
 	VZEROUPPER
 	RET
@@ -940,10 +940,10 @@ step:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotCodesBF16(SB), NOSPLIT, $0-56
 	MOVQ    y+0(FP), AX
-	MOVQ    data+24(FP), CX
-	MOVQ    rows+40(FP), DX
-	MOVQ    panel+16(FP), SI
-	LEAQ    (SI)(SI*2), DI
+	MOVQ    rows+40(FP), CX
+	MOVQ    panel+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    data+24(FP), DI
 	MOVQ    scales+32(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
@@ -955,11 +955,11 @@ row:
 	VXORPS         Y9, Y9, Y9
 	VXORPS         Y10, Y10, Y10
 	VXORPS         Y11, Y11, Y11
-	MOVQ           x+8(FP), BX
-	MOVQ           steps+48(FP), R9
+	MOVQ           x+8(FP), DX
 	PREFETCHT0     256(R8)
 	PREFETCHT0     320(R8)
-	VMOVDQU        (CX), Y6
+	MOVQ           steps+48(FP), R9
+	VMOVDQU        (DI), Y6
 	VBROADCASTI128 (R8), Y7
 	VBROADCASTI128 16(R8), Y12
 	VPMULHUW       Y3, Y6, Y4
@@ -977,30 +977,30 @@ row:
 	JZ             last
 
 step:
-	PREFETCHT0     1024(CX)
-	VMOVDQU        32(CX), Y12
+	PREFETCHT0     1024(DI)
+	VMOVDQU        32(DI), Y12
 	VPMULLD        Y2, Y4, Y13
 	VPAND          Y1, Y4, Y4
-	VFMADD231PS    (BX), Y13, Y8
-	VFMADD231PS    (BX)(SI*1), Y4, Y9
+	VFMADD231PS    (DX), Y13, Y8
+	VFMADD231PS    (DX)(BX*1), Y4, Y9
 	VBROADCASTI128 32(R8), Y13
 	VPMULLD        Y2, Y5, Y4
 	VPAND          Y1, Y5, Y5
-	VFMADD231PS    (BX)(SI*2), Y4, Y10
-	VFMADD231PS    (BX)(DI*1), Y5, Y11
+	VFMADD231PS    (DX)(BX*2), Y4, Y10
+	VFMADD231PS    (DX)(SI*1), Y5, Y11
 	VBROADCASTI128 48(R8), Y14
 	VPMULHUW       Y3, Y12, Y4
 	VPAND          Y0, Y4, Y4
 	VPMULLD        Y2, Y6, Y5
 	VPAND          Y1, Y6, Y6
-	VFMADD231PS    32(BX), Y5, Y8
-	VFMADD231PS    32(BX)(SI*1), Y6, Y9
+	VFMADD231PS    32(DX), Y5, Y8
+	VFMADD231PS    32(DX)(BX*1), Y6, Y9
 	VPSHUFB        Y4, Y13, Y5
 	VPSHUFB        Y4, Y14, Y6
 	VPMULLD        Y2, Y7, Y4
 	VPAND          Y1, Y7, Y7
-	VFMADD231PS    32(BX)(SI*2), Y4, Y10
-	VFMADD231PS    32(BX)(DI*1), Y7, Y11
+	VFMADD231PS    32(DX)(BX*2), Y4, Y10
+	VFMADD231PS    32(DX)(SI*1), Y7, Y11
 	VPAND          Y0, Y12, Y12
 	VPUNPCKLBW     Y6, Y5, Y4
 	VPUNPCKHBW     Y6, Y5, Y5
@@ -1008,8 +1008,8 @@ step:
 	VPSHUFB        Y12, Y14, Y14
 	VPUNPCKLBW     Y14, Y13, Y6
 	VPUNPCKHBW     Y14, Y13, Y7
-	ADDQ           $0x40, BX
-	ADDQ           $0x00000020, CX
+	ADDQ           $0x40, DX
+	ADDQ           $0x00000020, DI
 	ADDQ           $0x20, R8
 	DECQ           R9
 	JNZ            step
@@ -1017,22 +1017,22 @@ step:
 last:
 	VPMULLD      Y2, Y4, Y12
 	VPAND        Y1, Y4, Y4
-	VFMADD231PS  (BX), Y12, Y8
-	VFMADD231PS  (BX)(SI*1), Y4, Y9
+	VFMADD231PS  (DX), Y12, Y8
+	VFMADD231PS  (DX)(BX*1), Y4, Y9
 	VPMULLD      Y2, Y5, Y4
 	VPAND        Y1, Y5, Y5
-	VFMADD231PS  (BX)(SI*2), Y4, Y10
-	VFMADD231PS  (BX)(DI*1), Y5, Y11
+	VFMADD231PS  (DX)(BX*2), Y4, Y10
+	VFMADD231PS  (DX)(SI*1), Y5, Y11
 	VPMULLD      Y2, Y6, Y4
 	VPAND        Y1, Y6, Y6
-	VFMADD231PS  32(BX), Y4, Y8
-	VFMADD231PS  32(BX)(SI*1), Y6, Y9
+	VFMADD231PS  32(DX), Y4, Y8
+	VFMADD231PS  32(DX)(BX*1), Y6, Y9
 	VPMULLD      Y2, Y7, Y4
 	VPAND        Y1, Y7, Y7
-	VFMADD231PS  32(BX)(SI*2), Y4, Y10
-	VFMADD231PS  32(BX)(DI*1), Y7, Y11
-	ADDQ         $0x40, BX
-	ADDQ         $0x00000020, CX
+	VFMADD231PS  32(DX)(BX*2), Y4, Y10
+	VFMADD231PS  32(DX)(SI*1), Y7, Y11
+	ADDQ         $0x40, DX
+	ADDQ         $0x00000020, DI
 	ADDQ         $0x20, R8
 	VADDPS       Y9, Y8, Y8
 	VADDPS       Y10, Y8, Y8
@@ -1043,19 +1043,19 @@ last:
 	VHADDPS      X8, X8, X8
 	VMOVSS       X8, (AX)
 	ADDQ         $0x04, AX
-	DECQ         DX
+	DECQ         CX
 	JNZ          row
 	VZEROUPPER
 	RET
 
 // func decodeMXFP4(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·decodeMXFP4(SB), NOSPLIT, $0-48
-	MOVQ    data+16(FP), AX
-	MOVQ    rows+32(FP), CX
-	MOVQ    panel+8(FP), BX
-	LEAQ    (BX)(BX*2), SI
-	MOVQ    dst+0(FP), DI
+	MOVQ    rows+32(FP), AX
+	MOVQ    panel+8(FP), DX
+	LEAQ    (DX)(DX*2), BX
+	MOVQ    dst+0(FP), SI
+	MOVQ    data+16(FP), DI
 	MOVQ    scales+24(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
@@ -1064,15 +1064,15 @@ TEXT ·decodeMXFP4(SB), NOSPLIT, $0-48
 	LEAQ    ·mxfp4Tables+0(SB), R9
 
 row:
-	MOVQ DI, DX
-	MOVQ steps+40(FP), R10
-
-step:
+	MOVQ       SI, CX
+	PREFETCHT0 256(R8)
+	PREFETCHT0 320(R8)
+	MOVQ       steps+40(FP), R10
 	MOVBQZX    (R8), R11
 	SHLQ       $0x06, R11
 	MOVBQZX    1(R8), R12
 	SHLQ       $0x06, R12
-	VMOVDQU    (AX), Y4
+	VMOVDQU    (DI), Y4
 	VMOVDQU    (R9)(R11*1), Y7
 	VMOVDQU    32(R9)(R11*1), Y8
 	VPBLENDD   $0xf0, (R9)(R12*1), Y7, Y7
@@ -1088,41 +1088,87 @@ step:
 	VPSHUFB    Y6, Y8, Y8
 	VPUNPCKLBW Y8, Y7, Y6
 	VPUNPCKHBW Y8, Y7, Y7
-	VPMULLD    Y2, Y4, Y8
+	DECQ       R10
+	JZ         last
+
+step:
+	PREFETCHT0 1024(DI)
+	MOVBQZX    2(R8), R11
+	SHLQ       $0x06, R11
+	MOVBQZX    3(R8), R12
+	SHLQ       $0x06, R12
+	VMOVDQU    32(DI), Y8
+	VPMULLD    Y2, Y4, Y9
 	VPAND      Y1, Y4, Y4
-	VMOVUPS    Y8, (DX)
-	VMOVUPS    Y4, (DX)(BX*1)
+	VMOVUPS    Y9, (CX)
+	VMOVUPS    Y4, (CX)(DX*1)
+	VMOVDQU    (R9)(R11*1), Y9
+	VMOVDQU    32(R9)(R11*1), Y10
 	VPMULLD    Y2, Y5, Y4
 	VPAND      Y1, Y5, Y5
-	VMOVUPS    Y4, (DX)(BX*2)
-	VMOVUPS    Y5, (DX)(SI*1)
+	VMOVUPS    Y4, (CX)(DX*2)
+	VMOVUPS    Y5, (CX)(BX*1)
+	VPBLENDD   $0xf0, (R9)(R12*1), Y9, Y9
+	VPBLENDD   $0xf0, 32(R9)(R12*1), Y10, Y10
+	VPMULHUW   Y3, Y8, Y11
+	VPAND      Y0, Y8, Y8
 	VPMULLD    Y2, Y6, Y4
 	VPAND      Y1, Y6, Y6
-	VMOVUPS    Y4, 32(DX)
-	VMOVUPS    Y6, 32(DX)(BX*1)
+	VMOVUPS    Y4, 32(CX)
+	VMOVUPS    Y6, 32(CX)(DX*1)
+	VPSHUFB    Y8, Y9, Y5
+	VPSHUFB    Y8, Y10, Y6
 	VPMULLD    Y2, Y7, Y4
 	VPAND      Y1, Y7, Y7
-	VMOVUPS    Y4, 32(DX)(BX*2)
-	VMOVUPS    Y7, 32(DX)(SI*1)
-	ADDQ       $0x40, DX
-	ADDQ       $0x00000020, AX
+	VMOVUPS    Y4, 32(CX)(DX*2)
+	VMOVUPS    Y7, 32(CX)(BX*1)
+	VPAND      Y0, Y11, Y11
+	VPUNPCKLBW Y6, Y5, Y4
+	VPUNPCKHBW Y6, Y5, Y5
+	VPSHUFB    Y11, Y9, Y9
+	VPSHUFB    Y11, Y10, Y10
+	VPUNPCKLBW Y10, Y9, Y6
+	VPUNPCKHBW Y10, Y9, Y7
+	ADDQ       $0x40, CX
+	ADDQ       $0x00000020, DI
 	ADDQ       $0x02, R8
 	DECQ       R10
 	JNZ        step
-	LEAQ       (DI)(BX*4), DI
-	DECQ       CX
-	JNZ        row
+
+last:
+	VPMULLD Y2, Y4, Y8
+	VPAND   Y1, Y4, Y4
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y4, (CX)(DX*1)
+	VPMULLD Y2, Y5, Y4
+	VPAND   Y1, Y5, Y5
+	VMOVUPS Y4, (CX)(DX*2)
+	VMOVUPS Y5, (CX)(BX*1)
+	VPMULLD Y2, Y6, Y4
+	VPAND   Y1, Y6, Y6
+	VMOVUPS Y4, 32(CX)
+	VMOVUPS Y6, 32(CX)(DX*1)
+	VPMULLD Y2, Y7, Y4
+	VPAND   Y1, Y7, Y7
+	VMOVUPS Y4, 32(CX)(DX*2)
+	VMOVUPS Y7, 32(CX)(BX*1)
+	ADDQ    $0x40, CX
+	ADDQ    $0x00000020, DI
+	ADDQ    $0x02, R8
+	LEAQ    (SI)(DX*4), SI
+	DECQ    AX
+	JNZ     row
 	VZEROUPPER
 	RET
 
 // func decodeMXFP4GGML(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·decodeMXFP4GGML(SB), NOSPLIT, $0-48
-	MOVQ    data+16(FP), AX
-	MOVQ    rows+32(FP), CX
-	MOVQ    panel+8(FP), BX
-	LEAQ    (BX)(BX*2), SI
-	MOVQ    dst+0(FP), DI
+	MOVQ    rows+32(FP), AX
+	MOVQ    panel+8(FP), DX
+	LEAQ    (DX)(DX*2), BX
+	MOVQ    dst+0(FP), SI
+	MOVQ    data+16(FP), DI
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
 	VMOVDQU one_up<>+0(SB), Y2
@@ -1130,16 +1176,14 @@ TEXT ·decodeMXFP4GGML(SB), NOSPLIT, $0-48
 	LEAQ    ·mxfp4Tables+0(SB), R8
 
 row:
-	MOVQ DI, DX
-	MOVQ steps+40(FP), R9
-
-step:
-	MOVBQZX        (AX), R10
+	MOVQ           SI, CX
+	MOVQ           steps+40(FP), R9
+	MOVBQZX        (DI), R10
 	SHLQ           $0x06, R10
-	MOVBQZX        17(AX), R11
+	MOVBQZX        17(DI), R11
 	SHLQ           $0x06, R11
-	VBROADCASTI128 1(AX), Y4
-	VPBLENDD       $0xf0, 2(AX), Y4, Y4
+	VBROADCASTI128 1(DI), Y4
+	VPBLENDD       $0xf0, 2(DI), Y4, Y4
 	VPSHUFB        ggml_order<>+0(SB), Y4, Y4
 	VMOVDQU        (R8)(R10*1), Y7
 	VMOVDQU        32(R8)(R10*1), Y8
@@ -1156,40 +1200,87 @@ step:
 	VPSHUFB        Y6, Y8, Y8
 	VPUNPCKLBW     Y8, Y7, Y6
 	VPUNPCKHBW     Y8, Y7, Y7
-	VPMULLD        Y2, Y4, Y8
+	DECQ           R9
+	JZ             last
+
+step:
+	PREFETCHT0     1024(DI)
+	MOVBQZX        34(DI), R10
+	SHLQ           $0x06, R10
+	MOVBQZX        51(DI), R11
+	SHLQ           $0x06, R11
+	VBROADCASTI128 35(DI), Y8
+	VPBLENDD       $0xf0, 36(DI), Y8, Y8
+	VPSHUFB        ggml_order<>+0(SB), Y8, Y8
+	VPMULLD        Y2, Y4, Y9
 	VPAND          Y1, Y4, Y4
-	VMOVUPS        Y8, (DX)
-	VMOVUPS        Y4, 32(DX)
+	VMOVUPS        Y9, (CX)
+	VMOVUPS        Y4, 32(CX)
+	VMOVDQU        (R8)(R10*1), Y9
+	VMOVDQU        32(R8)(R10*1), Y10
 	VPMULLD        Y2, Y5, Y4
 	VPAND          Y1, Y5, Y5
-	VMOVUPS        Y4, (DX)(BX*1)
-	VMOVUPS        Y5, 32(DX)(BX*1)
+	VMOVUPS        Y4, (CX)(DX*1)
+	VMOVUPS        Y5, 32(CX)(DX*1)
+	VPBLENDD       $0xf0, (R8)(R11*1), Y9, Y9
+	VPBLENDD       $0xf0, 32(R8)(R11*1), Y10, Y10
+	VPMULHUW       Y3, Y8, Y11
+	VPAND          Y0, Y8, Y8
 	VPMULLD        Y2, Y6, Y4
 	VPAND          Y1, Y6, Y6
-	VMOVUPS        Y4, (DX)(BX*2)
-	VMOVUPS        Y6, 32(DX)(BX*2)
+	VMOVUPS        Y4, (CX)(DX*2)
+	VMOVUPS        Y6, 32(CX)(DX*2)
+	VPSHUFB        Y8, Y9, Y5
+	VPSHUFB        Y8, Y10, Y6
 	VPMULLD        Y2, Y7, Y4
 	VPAND          Y1, Y7, Y7
-	VMOVUPS        Y4, (DX)(SI*1)
-	VMOVUPS        Y7, 32(DX)(SI*1)
-	ADDQ           $0x40, DX
-	ADDQ           $0x00000022, AX
+	VMOVUPS        Y4, (CX)(BX*1)
+	VMOVUPS        Y7, 32(CX)(BX*1)
+	VPAND          Y0, Y11, Y11
+	VPUNPCKLBW     Y6, Y5, Y4
+	VPUNPCKHBW     Y6, Y5, Y5
+	VPSHUFB        Y11, Y9, Y9
+	VPSHUFB        Y11, Y10, Y10
+	VPUNPCKLBW     Y10, Y9, Y6
+	VPUNPCKHBW     Y10, Y9, Y7
+	ADDQ           $0x40, CX
+	ADDQ           $0x00000022, DI
 	DECQ           R9
 	JNZ            step
-	LEAQ           (DI)(BX*4), DI
-	DECQ           CX
-	JNZ            row
+
+last:
+	VPMULLD Y2, Y4, Y8
+	VPAND   Y1, Y4, Y4
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y4, 32(CX)
+	VPMULLD Y2, Y5, Y4
+	VPAND   Y1, Y5, Y5
+	VMOVUPS Y4, (CX)(DX*1)
+	VMOVUPS Y5, 32(CX)(DX*1)
+	VPMULLD Y2, Y6, Y4
+	VPAND   Y1, Y6, Y6
+	VMOVUPS Y4, (CX)(DX*2)
+	VMOVUPS Y6, 32(CX)(DX*2)
+	VPMULLD Y2, Y7, Y4
+	VPAND   Y1, Y7, Y7
+	VMOVUPS Y4, (CX)(BX*1)
+	VMOVUPS Y7, 32(CX)(BX*1)
+	ADDQ    $0x40, CX
+	ADDQ    $0x00000022, DI
+	LEAQ    (SI)(DX*4), SI
+	DECQ    AX
+	JNZ     row
 	VZEROUPPER
 	RET
 
 // func decodeMXFP4Ollama(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·decodeMXFP4Ollama(SB), NOSPLIT, $0-48
-	MOVQ    data+16(FP), AX
-	MOVQ    rows+32(FP), CX
-	MOVQ    panel+8(FP), BX
-	LEAQ    (BX)(BX*2), SI
-	MOVQ    dst+0(FP), DI
+	MOVQ    rows+32(FP), AX
+	MOVQ    panel+8(FP), DX
+	LEAQ    (DX)(DX*2), BX
+	MOVQ    dst+0(FP), SI
+	MOVQ    data+16(FP), DI
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
 	VMOVDQU one_up<>+0(SB), Y2
@@ -1197,16 +1288,14 @@ TEXT ·decodeMXFP4Ollama(SB), NOSPLIT, $0-48
 	LEAQ    ·mxfp4Tables+0(SB), R8
 
 row:
-	MOVQ DI, DX
-	MOVQ steps+40(FP), R9
-
-step:
-	MOVBQZX        (AX), R10
+	MOVQ           SI, CX
+	MOVQ           steps+40(FP), R9
+	MOVBQZX        (DI), R10
 	SHLQ           $0x06, R10
-	MOVBQZX        17(AX), R11
+	MOVBQZX        17(DI), R11
 	SHLQ           $0x06, R11
-	VBROADCASTI128 1(AX), Y4
-	VPBLENDD       $0xf0, 2(AX), Y4, Y4
+	VBROADCASTI128 1(DI), Y4
+	VPBLENDD       $0xf0, 2(DI), Y4, Y4
 	VMOVDQU        (R8)(R10*1), Y7
 	VMOVDQU        32(R8)(R10*1), Y8
 	VPBLENDD       $0xf0, (R8)(R11*1), Y7, Y7
@@ -1222,102 +1311,152 @@ step:
 	VPSHUFB        Y6, Y8, Y8
 	VPUNPCKLBW     Y8, Y7, Y6
 	VPUNPCKHBW     Y8, Y7, Y7
-	VPMULLD        Y2, Y4, Y8
+	DECQ           R9
+	JZ             last
+
+step:
+	PREFETCHT0     1024(DI)
+	MOVBQZX        34(DI), R10
+	SHLQ           $0x06, R10
+	MOVBQZX        51(DI), R11
+	SHLQ           $0x06, R11
+	VBROADCASTI128 35(DI), Y8
+	VPBLENDD       $0xf0, 36(DI), Y8, Y8
+	VPMULLD        Y2, Y4, Y9
 	VPAND          Y1, Y4, Y4
-	VMOVUPS        Y8, (DX)
-	VMOVUPS        Y4, (DX)(BX*1)
+	VMOVUPS        Y9, (CX)
+	VMOVUPS        Y4, (CX)(DX*1)
+	VMOVDQU        (R8)(R10*1), Y9
+	VMOVDQU        32(R8)(R10*1), Y10
 	VPMULLD        Y2, Y5, Y4
 	VPAND          Y1, Y5, Y5
-	VMOVUPS        Y4, (DX)(BX*2)
-	VMOVUPS        Y5, (DX)(SI*1)
+	VMOVUPS        Y4, (CX)(DX*2)
+	VMOVUPS        Y5, (CX)(BX*1)
+	VPBLENDD       $0xf0, (R8)(R11*1), Y9, Y9
+	VPBLENDD       $0xf0, 32(R8)(R11*1), Y10, Y10
+	VPMULHUW       Y3, Y8, Y11
+	VPAND          Y0, Y8, Y8
 	VPMULLD        Y2, Y6, Y4
 	VPAND          Y1, Y6, Y6
-	VMOVUPS        Y4, 32(DX)
-	VMOVUPS        Y6, 32(DX)(BX*1)
+	VMOVUPS        Y4, 32(CX)
+	VMOVUPS        Y6, 32(CX)(DX*1)
+	VPSHUFB        Y8, Y9, Y5
+	VPSHUFB        Y8, Y10, Y6
 	VPMULLD        Y2, Y7, Y4
 	VPAND          Y1, Y7, Y7
-	VMOVUPS        Y4, 32(DX)(BX*2)
-	VMOVUPS        Y7, 32(DX)(SI*1)
-	ADDQ           $0x40, DX
-	ADDQ           $0x00000022, AX
+	VMOVUPS        Y4, 32(CX)(DX*2)
+	VMOVUPS        Y7, 32(CX)(BX*1)
+	VPAND          Y0, Y11, Y11
+	VPUNPCKLBW     Y6, Y5, Y4
+	VPUNPCKHBW     Y6, Y5, Y5
+	VPSHUFB        Y11, Y9, Y9
+	VPSHUFB        Y11, Y10, Y10
+	VPUNPCKLBW     Y10, Y9, Y6
+	VPUNPCKHBW     Y10, Y9, Y7
+	ADDQ           $0x40, CX
+	ADDQ           $0x00000022, DI
 	DECQ           R9
 	JNZ            step
-	LEAQ           (DI)(BX*4), DI
-	DECQ           CX
-	JNZ            row
+
+last:
+	VPMULLD Y2, Y4, Y8
+	VPAND   Y1, Y4, Y4
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y4, (CX)(DX*1)
+	VPMULLD Y2, Y5, Y4
+	VPAND   Y1, Y5, Y5
+	VMOVUPS Y4, (CX)(DX*2)
+	VMOVUPS Y5, (CX)(BX*1)
+	VPMULLD Y2, Y6, Y4
+	VPAND   Y1, Y6, Y6
+	VMOVUPS Y4, 32(CX)
+	VMOVUPS Y6, 32(CX)(DX*1)
+	VPMULLD Y2, Y7, Y4
+	VPAND   Y1, Y7, Y7
+	VMOVUPS Y4, 32(CX)(DX*2)
+	VMOVUPS Y7, 32(CX)(BX*1)
+	ADDQ    $0x40, CX
+	ADDQ    $0x00000022, DI
+	LEAQ    (SI)(DX*4), SI
+	DECQ    AX
+	JNZ     row
 	VZEROUPPER
 	RET
 
 // func decodeBF16(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·decodeBF16(SB), NOSPLIT, $0-48
-	MOVQ data+16(FP), AX
-	MOVQ rows+32(FP), CX
-	MOVQ panel+8(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ dst+0(FP), DI
+	MOVQ rows+32(FP), AX
+	MOVQ panel+8(FP), DX
+	LEAQ (DX)(DX*2), BX
+	MOVQ dst+0(FP), SI
+	MOVQ data+16(FP), DI
 
 row:
-	MOVQ DI, DX
+	MOVQ SI, CX
 	MOVQ steps+40(FP), R8
 
 step:
-	VBROADCASTI128 (AX), Y0
-	VPBLENDD       $0xf0, 48(AX), Y0, Y0
-	VBROADCASTI128 16(AX), Y1
-	VPBLENDD       $0xf0, 64(AX), Y1, Y1
+	PREFETCHT0     1024(DI)
+	PREFETCHT0     1088(DI)
+	VBROADCASTI128 (DI), Y0
+	VPBLENDD       $0xf0, 48(DI), Y0, Y0
+	VBROADCASTI128 16(DI), Y1
+	VPBLENDD       $0xf0, 64(DI), Y1, Y1
 	VSHUFPS        $0x88, Y1, Y0, Y2
 	VSHUFPS        $0xdd, Y1, Y0, Y0
 	VPSLLD         $0x10, Y2, Y1
 	VPAND          upper<>+0(SB), Y2, Y2
-	VMOVUPS        Y1, (DX)
-	VMOVUPS        Y2, 32(DX)
+	VMOVUPS        Y1, (CX)
+	VMOVUPS        Y2, 32(CX)
 	VPSLLD         $0x10, Y0, Y1
 	VPAND          upper<>+0(SB), Y0, Y0
-	VMOVUPS        Y1, (DX)(BX*1)
-	VMOVUPS        Y0, 32(DX)(BX*1)
-	VBROADCASTI128 32(AX), Y0
-	VPBLENDD       $0xf0, 80(AX), Y0, Y0
-	VBROADCASTI128 48(AX), Y1
-	VPBLENDD       $0xf0, 96(AX), Y1, Y1
+	VMOVUPS        Y1, (CX)(DX*1)
+	VMOVUPS        Y0, 32(CX)(DX*1)
+	VBROADCASTI128 32(DI), Y0
+	VPBLENDD       $0xf0, 80(DI), Y0, Y0
+	VBROADCASTI128 48(DI), Y1
+	VPBLENDD       $0xf0, 96(DI), Y1, Y1
 	VSHUFPS        $0x88, Y1, Y0, Y2
 	VSHUFPS        $0xdd, Y1, Y0, Y0
 	VPSLLD         $0x10, Y2, Y1
 	VPAND          upper<>+0(SB), Y2, Y2
-	VMOVUPS        Y1, (DX)(BX*2)
-	VMOVUPS        Y2, 32(DX)(BX*2)
+	VMOVUPS        Y1, (CX)(DX*2)
+	VMOVUPS        Y2, 32(CX)(DX*2)
 	VPSLLD         $0x10, Y0, Y1
 	VPAND          upper<>+0(SB), Y0, Y0
-	VMOVUPS        Y1, (DX)(SI*1)
-	VMOVUPS        Y0, 32(DX)(SI*1)
-	ADDQ           $0x40, DX
-	ADDQ           $0x00000080, AX
+	VMOVUPS        Y1, (CX)(BX*1)
+	VMOVUPS        Y0, 32(CX)(BX*1)
+	ADDQ           $0x40, CX
+	ADDQ           $0x00000080, DI
 	DECQ           R8
 	JNZ            step
-	LEAQ           (DI)(BX*4), DI
-	DECQ           CX
+	LEAQ           (SI)(DX*4), SI
+	DECQ           AX
 	JNZ            row
 	VZEROUPPER
 	RET
 
 // func decodeF16(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·decodeF16(SB), NOSPLIT, $0-48
-	MOVQ data+16(FP), AX
-	MOVQ rows+32(FP), CX
-	MOVQ panel+8(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ dst+0(FP), DI
+	MOVQ rows+32(FP), AX
+	MOVQ panel+8(FP), DX
+	LEAQ (DX)(DX*2), BX
+	MOVQ dst+0(FP), SI
+	MOVQ data+16(FP), DI
 
 row:
-	MOVQ DI, DX
+	MOVQ SI, CX
 	MOVQ steps+40(FP), R8
 
 step:
-	VBROADCASTI128 (AX), Y0
-	VPBLENDD       $0xf0, 48(AX), Y0, Y0
-	VBROADCASTI128 16(AX), Y1
-	VPBLENDD       $0xf0, 64(AX), Y1, Y1
+	PREFETCHT0     1024(DI)
+	PREFETCHT0     1088(DI)
+	VBROADCASTI128 (DI), Y0
+	VPBLENDD       $0xf0, 48(DI), Y0, Y0
+	VBROADCASTI128 16(DI), Y1
+	VPBLENDD       $0xf0, 64(DI), Y1, Y1
 	VSHUFPS        $0x88, Y1, Y0, Y2
 	VSHUFPS        $0xdd, Y1, Y0, Y0
 	VPAND          lower<>+0(SB), Y2, Y1
@@ -1327,8 +1466,8 @@ step:
 	VEXTRACTI128   $0x01, Y1, X3
 	VCVTPH2PS      X1, Y1
 	VCVTPH2PS      X3, Y3
-	VMOVUPS        Y1, (DX)
-	VMOVUPS        Y3, (DX)(BX*1)
+	VMOVUPS        Y1, (CX)
+	VMOVUPS        Y3, (CX)(DX*1)
 	VPSRLD         $0x10, Y2, Y1
 	VPSRLD         $0x10, Y0, Y0
 	VPACKUSDW      Y0, Y1, Y1
@@ -1336,12 +1475,12 @@ step:
 	VEXTRACTI128   $0x01, Y1, X0
 	VCVTPH2PS      X1, Y1
 	VCVTPH2PS      X0, Y0
-	VMOVUPS        Y1, 32(DX)
-	VMOVUPS        Y0, 32(DX)(BX*1)
-	VBROADCASTI128 32(AX), Y0
-	VPBLENDD       $0xf0, 80(AX), Y0, Y0
-	VBROADCASTI128 48(AX), Y1
-	VPBLENDD       $0xf0, 96(AX), Y1, Y1
+	VMOVUPS        Y1, 32(CX)
+	VMOVUPS        Y0, 32(CX)(DX*1)
+	VBROADCASTI128 32(DI), Y0
+	VPBLENDD       $0xf0, 80(DI), Y0, Y0
+	VBROADCASTI128 48(DI), Y1
+	VPBLENDD       $0xf0, 96(DI), Y1, Y1
 	VSHUFPS        $0x88, Y1, Y0, Y2
 	VSHUFPS        $0xdd, Y1, Y0, Y0
 	VPAND          lower<>+0(SB), Y2, Y1
@@ -1351,8 +1490,8 @@ step:
 	VEXTRACTI128   $0x01, Y1, X3
 	VCVTPH2PS      X1, Y1
 	VCVTPH2PS      X3, Y3
-	VMOVUPS        Y1, (DX)(BX*2)
-	VMOVUPS        Y3, (DX)(SI*1)
+	VMOVUPS        Y1, (CX)(DX*2)
+	VMOVUPS        Y3, (CX)(BX*1)
 	VPSRLD         $0x10, Y2, Y1
 	VPSRLD         $0x10, Y0, Y0
 	VPACKUSDW      Y0, Y1, Y1
@@ -1360,171 +1499,180 @@ step:
 	VEXTRACTI128   $0x01, Y1, X0
 	VCVTPH2PS      X1, Y1
 	VCVTPH2PS      X0, Y0
-	VMOVUPS        Y1, 32(DX)(BX*2)
-	VMOVUPS        Y0, 32(DX)(SI*1)
-	ADDQ           $0x40, DX
-	ADDQ           $0x00000080, AX
+	VMOVUPS        Y1, 32(CX)(DX*2)
+	VMOVUPS        Y0, 32(CX)(BX*1)
+	ADDQ           $0x40, CX
+	ADDQ           $0x00000080, DI
 	DECQ           R8
 	JNZ            step
-	LEAQ           (DI)(BX*4), DI
-	DECQ           CX
+	LEAQ           (SI)(DX*4), SI
+	DECQ           AX
 	JNZ            row
 	VZEROUPPER
 	RET
 
 // func decodeF32(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·decodeF32(SB), NOSPLIT, $0-48
-	MOVQ data+16(FP), AX
-	MOVQ rows+32(FP), CX
-	MOVQ panel+8(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ dst+0(FP), DI
+	MOVQ rows+32(FP), AX
+	MOVQ panel+8(FP), DX
+	LEAQ (DX)(DX*2), BX
+	MOVQ dst+0(FP), SI
+	MOVQ data+16(FP), DI
 
 row:
-	MOVQ DI, DX
+	MOVQ SI, CX
 	MOVQ steps+40(FP), R8
 
 step:
-	VBROADCASTI128 (AX), Y0
-	VPBLENDD       $0xf0, 112(AX), Y0, Y0
-	VBROADCASTI128 16(AX), Y1
-	VPBLENDD       $0xf0, 128(AX), Y1, Y1
-	VBROADCASTI128 32(AX), Y2
-	VPBLENDD       $0xf0, 144(AX), Y2, Y2
-	VBROADCASTI128 48(AX), Y3
-	VPBLENDD       $0xf0, 160(AX), Y3, Y3
+	PREFETCHT0     1024(DI)
+	PREFETCHT0     1088(DI)
+	PREFETCHT0     1152(DI)
+	PREFETCHT0     1216(DI)
+	VBROADCASTI128 (DI), Y0
+	VPBLENDD       $0xf0, 112(DI), Y0, Y0
+	VBROADCASTI128 16(DI), Y1
+	VPBLENDD       $0xf0, 128(DI), Y1, Y1
+	VBROADCASTI128 32(DI), Y2
+	VPBLENDD       $0xf0, 144(DI), Y2, Y2
+	VBROADCASTI128 48(DI), Y3
+	VPBLENDD       $0xf0, 160(DI), Y3, Y3
 	VUNPCKLPS      Y1, Y0, Y4
 	VUNPCKLPS      Y3, Y2, Y5
 	VUNPCKLPD      Y5, Y4, Y6
 	VUNPCKHPD      Y5, Y4, Y4
-	VMOVUPS        Y6, (DX)
-	VMOVUPS        Y4, 32(DX)
+	VMOVUPS        Y6, (CX)
+	VMOVUPS        Y4, 32(CX)
 	VUNPCKHPS      Y1, Y0, Y0
 	VUNPCKHPS      Y3, Y2, Y1
 	VUNPCKLPD      Y1, Y0, Y2
 	VUNPCKHPD      Y1, Y0, Y0
-	VMOVUPS        Y2, (DX)(BX*1)
-	VMOVUPS        Y0, 32(DX)(BX*1)
-	VBROADCASTI128 64(AX), Y0
-	VPBLENDD       $0xf0, 176(AX), Y0, Y0
-	VBROADCASTI128 80(AX), Y1
-	VPBLENDD       $0xf0, 192(AX), Y1, Y1
-	VBROADCASTI128 96(AX), Y2
-	VPBLENDD       $0xf0, 208(AX), Y2, Y2
-	VBROADCASTI128 112(AX), Y3
-	VPBLENDD       $0xf0, 224(AX), Y3, Y3
+	VMOVUPS        Y2, (CX)(DX*1)
+	VMOVUPS        Y0, 32(CX)(DX*1)
+	VBROADCASTI128 64(DI), Y0
+	VPBLENDD       $0xf0, 176(DI), Y0, Y0
+	VBROADCASTI128 80(DI), Y1
+	VPBLENDD       $0xf0, 192(DI), Y1, Y1
+	VBROADCASTI128 96(DI), Y2
+	VPBLENDD       $0xf0, 208(DI), Y2, Y2
+	VBROADCASTI128 112(DI), Y3
+	VPBLENDD       $0xf0, 224(DI), Y3, Y3
 	VUNPCKLPS      Y1, Y0, Y4
 	VUNPCKLPS      Y3, Y2, Y5
 	VUNPCKLPD      Y5, Y4, Y6
 	VUNPCKHPD      Y5, Y4, Y4
-	VMOVUPS        Y6, (DX)(BX*2)
-	VMOVUPS        Y4, 32(DX)(BX*2)
+	VMOVUPS        Y6, (CX)(DX*2)
+	VMOVUPS        Y4, 32(CX)(DX*2)
 	VUNPCKHPS      Y1, Y0, Y0
 	VUNPCKHPS      Y3, Y2, Y1
 	VUNPCKLPD      Y1, Y0, Y2
 	VUNPCKHPD      Y1, Y0, Y0
-	VMOVUPS        Y2, (DX)(SI*1)
-	VMOVUPS        Y0, 32(DX)(SI*1)
-	ADDQ           $0x40, DX
-	ADDQ           $0x00000100, AX
+	VMOVUPS        Y2, (CX)(BX*1)
+	VMOVUPS        Y0, 32(CX)(BX*1)
+	ADDQ           $0x40, CX
+	ADDQ           $0x00000100, DI
 	DECQ           R8
 	JNZ            step
-	LEAQ           (DI)(BX*4), DI
-	DECQ           CX
+	LEAQ           (SI)(DX*4), SI
+	DECQ           AX
 	JNZ            row
 	VZEROUPPER
 	RET
 
 // func decodeQ8_0(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·decodeQ8_0(SB), NOSPLIT, $0-48
-	MOVQ data+16(FP), AX
-	MOVQ rows+32(FP), CX
-	MOVQ panel+8(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ dst+0(FP), DI
+	MOVQ rows+32(FP), AX
+	MOVQ panel+8(FP), DX
+	LEAQ (DX)(DX*2), BX
+	MOVQ dst+0(FP), SI
+	MOVQ data+16(FP), DI
 
 row:
-	MOVQ DI, DX
+	MOVQ SI, CX
 	MOVQ steps+40(FP), R8
 
 step:
-	VPBROADCASTW   (AX), X0
-	VPBROADCASTW   34(AX), X1
+	PREFETCHT0     1024(DI)
+	PREFETCHT0     1088(DI)
+	VPBROADCASTW   (DI), X0
+	VPBROADCASTW   34(DI), X1
 	VPUNPCKLQDQ    X1, X0, X1
 	VCVTPH2PS      X1, Y0
 	VMULPS         f33800000<>+0(SB), Y0, Y0
-	VBROADCASTI128 2(AX), Y1
-	VPBLENDD       $0xf0, 20(AX), Y1, Y1
+	VBROADCASTI128 2(DI), Y1
+	VPBLENDD       $0xf0, 20(DI), Y1, Y1
 	VPSLLD         $0x18, Y1, Y2
 	VCVTDQ2PS      Y2, Y2
 	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, (DX)
+	VMOVUPS        Y2, (CX)
 	VPSLLD         $0x10, Y1, Y2
 	VPAND          top_byte<>+0(SB), Y2, Y2
 	VCVTDQ2PS      Y2, Y2
 	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, 32(DX)
+	VMOVUPS        Y2, 32(CX)
 	VPSLLD         $0x08, Y1, Y2
 	VPAND          top_byte<>+0(SB), Y2, Y2
 	VCVTDQ2PS      Y2, Y2
 	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, (DX)(BX*1)
+	VMOVUPS        Y2, (CX)(DX*1)
 	VPAND          top_byte<>+0(SB), Y1, Y1
 	VCVTDQ2PS      Y1, Y1
 	VMULPS         Y0, Y1, Y1
-	VMOVUPS        Y1, 32(DX)(BX*1)
-	VBROADCASTI128 18(AX), Y1
-	VPBLENDD       $0xf0, 36(AX), Y1, Y1
+	VMOVUPS        Y1, 32(CX)(DX*1)
+	VBROADCASTI128 18(DI), Y1
+	VPBLENDD       $0xf0, 36(DI), Y1, Y1
 	VPSLLD         $0x18, Y1, Y2
 	VCVTDQ2PS      Y2, Y2
 	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, (DX)(BX*2)
+	VMOVUPS        Y2, (CX)(DX*2)
 	VPSLLD         $0x10, Y1, Y2
 	VPAND          top_byte<>+0(SB), Y2, Y2
 	VCVTDQ2PS      Y2, Y2
 	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, 32(DX)(BX*2)
+	VMOVUPS        Y2, 32(CX)(DX*2)
 	VPSLLD         $0x08, Y1, Y2
 	VPAND          top_byte<>+0(SB), Y2, Y2
 	VCVTDQ2PS      Y2, Y2
 	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, (DX)(SI*1)
+	VMOVUPS        Y2, (CX)(BX*1)
 	VPAND          top_byte<>+0(SB), Y1, Y1
 	VCVTDQ2PS      Y1, Y1
 	VMULPS         Y0, Y1, Y1
-	VMOVUPS        Y1, 32(DX)(SI*1)
-	ADDQ           $0x40, DX
-	ADDQ           $0x00000044, AX
+	VMOVUPS        Y1, 32(CX)(BX*1)
+	ADDQ           $0x40, CX
+	ADDQ           $0x00000044, DI
 	DECQ           R8
 	JNZ            step
-	LEAQ           (DI)(BX*4), DI
-	DECQ           CX
+	LEAQ           (SI)(DX*4), SI
+	DECQ           AX
 	JNZ            row
 	VZEROUPPER
 	RET
 
 // func decodeCodesF32(dst *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·decodeCodesF32(SB), NOSPLIT, $0-56
-	MOVQ data+16(FP), AX
-	MOVQ rows+32(FP), CX
-	MOVQ panel+8(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ dst+0(FP), DI
+	MOVQ rows+32(FP), AX
+	MOVQ panel+8(FP), DX
+	LEAQ (DX)(DX*2), BX
+	MOVQ dst+0(FP), SI
+	MOVQ data+16(FP), DI
 	MOVQ scales+24(FP), R8
 	MOVQ table+48(FP), R9
 
 row:
-	MOVQ DI, DX
-	MOVQ steps+40(FP), R10
+	MOVQ       SI, CX
+	PREFETCHT0 256(R8)
+	PREFETCHT0 320(R8)
+	MOVQ       steps+40(FP), R10
 
 step:
+	PREFETCHT0   1024(DI)
 	VBROADCASTSS (R8), Y0
 	VMULPS       (R9), Y0, Y1
 	VMULPS       32(R9), Y0, Y0
-	VMOVDQU      (AX), Y2
+	VMOVDQU      (DI), Y2
 	VPXOR        Y3, Y3, Y3
 	VPUNPCKLWD   Y3, Y2, Y4
 	VPSRLD       $0x04, Y4, Y6
@@ -1532,77 +1680,80 @@ step:
 	VPERMPS      Y0, Y6, Y7
 	VPERMPS      Y1, Y6, Y6
 	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, (DX)
+	VMOVUPS      Y6, (CX)
 	VPSRLD       $0x00, Y4, Y6
 	VPSLLD       $0x1c, Y4, Y5
 	VPERMPS      Y0, Y6, Y7
 	VPERMPS      Y1, Y6, Y6
 	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, 32(DX)
+	VMOVUPS      Y6, 32(CX)
 	VPSRLD       $0x0c, Y4, Y6
 	VPSLLD       $0x10, Y4, Y5
 	VPERMPS      Y0, Y6, Y7
 	VPERMPS      Y1, Y6, Y6
 	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, (DX)(BX*1)
+	VMOVUPS      Y6, (CX)(DX*1)
 	VPSRLD       $0x08, Y4, Y5
 	VPSLLD       $0x14, Y4, Y4
 	VPERMPS      Y0, Y5, Y6
 	VPERMPS      Y1, Y5, Y5
 	VBLENDVPS    Y4, Y6, Y5, Y5
-	VMOVUPS      Y5, 32(DX)(BX*1)
+	VMOVUPS      Y5, 32(CX)(DX*1)
 	VPUNPCKHWD   Y3, Y2, Y2
 	VPSRLD       $0x04, Y2, Y4
 	VPSLLD       $0x18, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
-	VMOVUPS      Y4, (DX)(BX*2)
+	VMOVUPS      Y4, (CX)(DX*2)
 	VPSRLD       $0x00, Y2, Y4
 	VPSLLD       $0x1c, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
-	VMOVUPS      Y4, 32(DX)(BX*2)
+	VMOVUPS      Y4, 32(CX)(DX*2)
 	VPSRLD       $0x0c, Y2, Y4
 	VPSLLD       $0x10, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
-	VMOVUPS      Y4, (DX)(SI*1)
+	VMOVUPS      Y4, (CX)(BX*1)
 	VPSRLD       $0x08, Y2, Y3
 	VPSLLD       $0x14, Y2, Y2
 	VPERMPS      Y0, Y3, Y0
 	VPERMPS      Y1, Y3, Y3
 	VBLENDVPS    Y2, Y0, Y3, Y3
-	VMOVUPS      Y3, 32(DX)(SI*1)
-	ADDQ         $0x40, DX
-	ADDQ         $0x00000020, AX
+	VMOVUPS      Y3, 32(CX)(BX*1)
+	ADDQ         $0x40, CX
+	ADDQ         $0x00000020, DI
 	ADDQ         $0x04, R8
 	DECQ         R10
 	JNZ          step
-	LEAQ         (DI)(BX*4), DI
-	DECQ         CX
+	LEAQ         (SI)(DX*4), SI
+	DECQ         AX
 	JNZ          row
 	VZEROUPPER
 	RET
 
 // func decodeCodesF16(dst *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
-// Requires: AVX, AVX2, F16C
+// Requires: AVX, AVX2, F16C, MMX+
 TEXT ·decodeCodesF16(SB), NOSPLIT, $0-56
-	MOVQ data+16(FP), AX
-	MOVQ rows+32(FP), CX
-	MOVQ panel+8(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ dst+0(FP), DI
+	MOVQ rows+32(FP), AX
+	MOVQ panel+8(FP), DX
+	LEAQ (DX)(DX*2), BX
+	MOVQ dst+0(FP), SI
+	MOVQ data+16(FP), DI
 	MOVQ scales+24(FP), R8
 	MOVQ table+48(FP), R9
 
 row:
-	MOVQ DI, DX
-	MOVQ steps+40(FP), R10
+	MOVQ       SI, CX
+	PREFETCHT0 256(R8)
+	PREFETCHT0 320(R8)
+	MOVQ       steps+40(FP), R10
 
 step:
+	PREFETCHT0   1024(DI)
 	VBROADCASTSS (R8), Y0
 	VMULPS       (R9), Y0, Y1
 	VMULPS       32(R9), Y0, Y0
@@ -1610,7 +1761,7 @@ step:
 	VCVTPH2PS    X1, Y1
 	VCVTPS2PH    $0x00, Y0, X0
 	VCVTPH2PS    X0, Y0
-	VMOVDQU      (AX), Y2
+	VMOVDQU      (DI), Y2
 	VPXOR        Y3, Y3, Y3
 	VPUNPCKLWD   Y3, Y2, Y4
 	VPSRLD       $0x04, Y4, Y6
@@ -1618,69 +1769,69 @@ step:
 	VPERMPS      Y0, Y6, Y7
 	VPERMPS      Y1, Y6, Y6
 	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, (DX)
+	VMOVUPS      Y6, (CX)
 	VPSRLD       $0x00, Y4, Y6
 	VPSLLD       $0x1c, Y4, Y5
 	VPERMPS      Y0, Y6, Y7
 	VPERMPS      Y1, Y6, Y6
 	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, 32(DX)
+	VMOVUPS      Y6, 32(CX)
 	VPSRLD       $0x0c, Y4, Y6
 	VPSLLD       $0x10, Y4, Y5
 	VPERMPS      Y0, Y6, Y7
 	VPERMPS      Y1, Y6, Y6
 	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, (DX)(BX*1)
+	VMOVUPS      Y6, (CX)(DX*1)
 	VPSRLD       $0x08, Y4, Y5
 	VPSLLD       $0x14, Y4, Y4
 	VPERMPS      Y0, Y5, Y6
 	VPERMPS      Y1, Y5, Y5
 	VBLENDVPS    Y4, Y6, Y5, Y5
-	VMOVUPS      Y5, 32(DX)(BX*1)
+	VMOVUPS      Y5, 32(CX)(DX*1)
 	VPUNPCKHWD   Y3, Y2, Y2
 	VPSRLD       $0x04, Y2, Y4
 	VPSLLD       $0x18, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
-	VMOVUPS      Y4, (DX)(BX*2)
+	VMOVUPS      Y4, (CX)(DX*2)
 	VPSRLD       $0x00, Y2, Y4
 	VPSLLD       $0x1c, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
-	VMOVUPS      Y4, 32(DX)(BX*2)
+	VMOVUPS      Y4, 32(CX)(DX*2)
 	VPSRLD       $0x0c, Y2, Y4
 	VPSLLD       $0x10, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
-	VMOVUPS      Y4, (DX)(SI*1)
+	VMOVUPS      Y4, (CX)(BX*1)
 	VPSRLD       $0x08, Y2, Y3
 	VPSLLD       $0x14, Y2, Y2
 	VPERMPS      Y0, Y3, Y0
 	VPERMPS      Y1, Y3, Y3
 	VBLENDVPS    Y2, Y0, Y3, Y3
-	VMOVUPS      Y3, 32(DX)(SI*1)
-	ADDQ         $0x40, DX
-	ADDQ         $0x00000020, AX
+	VMOVUPS      Y3, 32(CX)(BX*1)
+	ADDQ         $0x40, CX
+	ADDQ         $0x00000020, DI
 	ADDQ         $0x04, R8
 	DECQ         R10
 	JNZ          step
-	LEAQ         (DI)(BX*4), DI
-	DECQ         CX
+	LEAQ         (SI)(DX*4), SI
+	DECQ         AX
 	JNZ          row
 	VZEROUPPER
 	RET
 
 // func decodeCodesBF16(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX2
+// Requires: AVX, AVX2, MMX+
 TEXT ·decodeCodesBF16(SB), NOSPLIT, $0-48
-	MOVQ    data+16(FP), AX
-	MOVQ    rows+32(FP), CX
-	MOVQ    panel+8(FP), BX
-	LEAQ    (BX)(BX*2), SI
-	MOVQ    dst+0(FP), DI
+	MOVQ    rows+32(FP), AX
+	MOVQ    panel+8(FP), DX
+	LEAQ    (DX)(DX*2), BX
+	MOVQ    dst+0(FP), SI
+	MOVQ    data+16(FP), DI
 	MOVQ    scales+24(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
@@ -1688,11 +1839,11 @@ TEXT ·decodeCodesBF16(SB), NOSPLIT, $0-48
 	VMOVDQU down<>+0(SB), Y3
 
 row:
-	MOVQ DI, DX
-	MOVQ steps+40(FP), R9
-
-step:
-	VMOVDQU        (AX), Y6
+	MOVQ           SI, CX
+	PREFETCHT0     256(R8)
+	PREFETCHT0     320(R8)
+	MOVQ           steps+40(FP), R9
+	VMOVDQU        (DI), Y6
 	VBROADCASTI128 (R8), Y7
 	VBROADCASTI128 16(R8), Y8
 	VPMULHUW       Y3, Y6, Y4
@@ -1706,30 +1857,70 @@ step:
 	VPSHUFB        Y6, Y8, Y8
 	VPUNPCKLBW     Y8, Y7, Y6
 	VPUNPCKHBW     Y8, Y7, Y7
-	VPMULLD        Y2, Y4, Y8
+	DECQ           R9
+	JZ             last
+
+step:
+	PREFETCHT0     1024(DI)
+	VMOVDQU        32(DI), Y8
+	VPMULLD        Y2, Y4, Y9
 	VPAND          Y1, Y4, Y4
-	VMOVUPS        Y8, (DX)
-	VMOVUPS        Y4, (DX)(BX*1)
+	VMOVUPS        Y9, (CX)
+	VMOVUPS        Y4, (CX)(DX*1)
+	VBROADCASTI128 32(R8), Y9
 	VPMULLD        Y2, Y5, Y4
 	VPAND          Y1, Y5, Y5
-	VMOVUPS        Y4, (DX)(BX*2)
-	VMOVUPS        Y5, (DX)(SI*1)
-	VPMULLD        Y2, Y6, Y4
+	VMOVUPS        Y4, (CX)(DX*2)
+	VMOVUPS        Y5, (CX)(BX*1)
+	VBROADCASTI128 48(R8), Y10
+	VPMULHUW       Y3, Y8, Y4
+	VPAND          Y0, Y4, Y4
+	VPMULLD        Y2, Y6, Y5
 	VPAND          Y1, Y6, Y6
-	VMOVUPS        Y4, 32(DX)
-	VMOVUPS        Y6, 32(DX)(BX*1)
+	VMOVUPS        Y5, 32(CX)
+	VMOVUPS        Y6, 32(CX)(DX*1)
+	VPSHUFB        Y4, Y9, Y5
+	VPSHUFB        Y4, Y10, Y6
 	VPMULLD        Y2, Y7, Y4
 	VPAND          Y1, Y7, Y7
-	VMOVUPS        Y4, 32(DX)(BX*2)
-	VMOVUPS        Y7, 32(DX)(SI*1)
-	ADDQ           $0x40, DX
-	ADDQ           $0x00000020, AX
+	VMOVUPS        Y4, 32(CX)(DX*2)
+	VMOVUPS        Y7, 32(CX)(BX*1)
+	VPAND          Y0, Y8, Y8
+	VPUNPCKLBW     Y6, Y5, Y4
+	VPUNPCKHBW     Y6, Y5, Y5
+	VPSHUFB        Y8, Y9, Y9
+	VPSHUFB        Y8, Y10, Y10
+	VPUNPCKLBW     Y10, Y9, Y6
+	VPUNPCKHBW     Y10, Y9, Y7
+	ADDQ           $0x40, CX
+	ADDQ           $0x00000020, DI
 	ADDQ           $0x20, R8
 	DECQ           R9
 	JNZ            step
-	LEAQ           (DI)(BX*4), DI
-	DECQ           CX
-	JNZ            row
+
+last:
+	VPMULLD Y2, Y4, Y8
+	VPAND   Y1, Y4, Y4
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y4, (CX)(DX*1)
+	VPMULLD Y2, Y5, Y4
+	VPAND   Y1, Y5, Y5
+	VMOVUPS Y4, (CX)(DX*2)
+	VMOVUPS Y5, (CX)(BX*1)
+	VPMULLD Y2, Y6, Y4
+	VPAND   Y1, Y6, Y6
+	VMOVUPS Y4, 32(CX)
+	VMOVUPS Y6, 32(CX)(DX*1)
+	VPMULLD Y2, Y7, Y4
+	VPAND   Y1, Y7, Y7
+	VMOVUPS Y4, 32(CX)(DX*2)
+	VMOVUPS Y7, 32(CX)(BX*1)
+	ADDQ    $0x40, CX
+	ADDQ    $0x00000020, DI
+	ADDQ    $0x20, R8
+	LEAQ    (SI)(DX*4), SI
+	DECQ    AX
+	JNZ     row
 	VZEROUPPER
 	RET
 
@@ -1909,19 +2100,21 @@ DATA tail_mask<>+48(SB)/8, $0x0000000000000000
 DATA tail_mask<>+56(SB)/8, $0x0000000000000000
 GLOBL tail_mask<>(SB), RODATA|NOPTR, $64
 
-// func mul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool)
-// Requires: AVX, FMA3
-TEXT ·mul1x4(SB), NOSPLIT, $0-57
+// func mul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·mul1x4(SB), NOSPLIT, $0-80
 	MOVQ sums+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ at+16(FP), DX
 	MOVQ times+24(FP), BX
 	MOVQ stride+40(FP), SI
 	LEAQ (SI)(SI*2), DI
+	MOVQ ahead+64(FP), R10
+	MOVQ line+72(FP), R11
 
 rows:
-	MOVQ   (DX), R10
-	ADDQ   CX, R10
+	MOVQ   (DX), R12
+	ADDQ   CX, R12
 	MOVQ   w+32(FP), R8
 	MOVQ   groups+48(FP), R9
 	VXORPS Y0, Y0, Y0
@@ -1930,7 +2123,9 @@ rows:
 	VXORPS Y3, Y3, Y3
 
 two:
-	VMOVUPS     (R10), Y4
+	PREFETCHT1  (R10)
+	ADDQ        R11, R10
+	VMOVUPS     (R12), Y4
 	VMOVUPS     (R8), Y5
 	VFMADD231PS Y5, Y4, Y0
 	VMOVUPS     (R8)(SI*1), Y5
@@ -1939,7 +2134,7 @@ two:
 	VFMADD231PS Y5, Y4, Y2
 	VMOVUPS     (R8)(DI*1), Y5
 	VFMADD231PS Y5, Y4, Y3
-	VMOVUPS     32(R10), Y4
+	VMOVUPS     32(R12), Y4
 	VMOVUPS     32(R8), Y5
 	VFMADD231PS Y5, Y4, Y0
 	VMOVUPS     32(R8)(SI*1), Y5
@@ -1948,7 +2143,7 @@ two:
 	VFMADD231PS Y5, Y4, Y2
 	VMOVUPS     32(R8)(DI*1), Y5
 	VFMADD231PS Y5, Y4, Y3
-	ADDQ        $0x40, R10
+	ADDQ        $0x40, R12
 	ADDQ        $0x40, R8
 	SUBQ        $0x02, R9
 	JNZ         two
@@ -1972,21 +2167,23 @@ store:
 	VZEROUPPER
 	RET
 
-// func mul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool)
-// Requires: AVX, FMA3
-TEXT ·mul2x4(SB), NOSPLIT, $0-57
+// func mul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·mul2x4(SB), NOSPLIT, $0-80
 	MOVQ sums+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ at+16(FP), DX
 	MOVQ times+24(FP), BX
 	MOVQ stride+40(FP), SI
 	LEAQ (SI)(SI*2), DI
+	MOVQ ahead+64(FP), R10
+	MOVQ line+72(FP), R11
 
 rows:
-	MOVQ   (DX), R10
-	ADDQ   CX, R10
-	MOVQ   8(DX), R11
-	ADDQ   CX, R11
+	MOVQ   (DX), R12
+	ADDQ   CX, R12
+	MOVQ   8(DX), R13
+	ADDQ   CX, R13
 	MOVQ   w+32(FP), R8
 	MOVQ   groups+48(FP), R9
 	VXORPS Y0, Y0, Y0
@@ -1999,8 +2196,10 @@ rows:
 	VXORPS Y7, Y7, Y7
 
 two:
-	VMOVUPS     (R10), Y8
-	VMOVUPS     (R11), Y9
+	PREFETCHT1  (R10)
+	ADDQ        R11, R10
+	VMOVUPS     (R12), Y8
+	VMOVUPS     (R13), Y9
 	VMOVUPS     (R8), Y10
 	VFMADD231PS Y10, Y8, Y0
 	VFMADD231PS Y10, Y9, Y4
@@ -2013,8 +2212,8 @@ two:
 	VMOVUPS     (R8)(DI*1), Y10
 	VFMADD231PS Y10, Y8, Y3
 	VFMADD231PS Y10, Y9, Y7
-	VMOVUPS     32(R10), Y8
-	VMOVUPS     32(R11), Y9
+	VMOVUPS     32(R12), Y8
+	VMOVUPS     32(R13), Y9
 	VMOVUPS     32(R8), Y10
 	VFMADD231PS Y10, Y8, Y0
 	VFMADD231PS Y10, Y9, Y4
@@ -2027,8 +2226,8 @@ two:
 	VMOVUPS     32(R8)(DI*1), Y10
 	VFMADD231PS Y10, Y8, Y3
 	VFMADD231PS Y10, Y9, Y7
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
+	ADDQ        $0x40, R12
+	ADDQ        $0x40, R13
 	ADDQ        $0x40, R8
 	SUBQ        $0x02, R9
 	JNZ         two
@@ -2060,23 +2259,25 @@ store:
 	VZEROUPPER
 	RET
 
-// func mul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool)
-// Requires: AVX, FMA3
-TEXT ·mul3x4(SB), NOSPLIT, $0-57
+// func mul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·mul3x4(SB), NOSPLIT, $0-80
 	MOVQ sums+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ at+16(FP), DX
 	MOVQ times+24(FP), BX
 	MOVQ stride+40(FP), SI
 	LEAQ (SI)(SI*2), DI
+	MOVQ ahead+64(FP), R10
+	MOVQ line+72(FP), R11
 
 rows:
-	MOVQ   (DX), R10
-	ADDQ   CX, R10
-	MOVQ   8(DX), R11
-	ADDQ   CX, R11
-	MOVQ   16(DX), R12
+	MOVQ   (DX), R12
 	ADDQ   CX, R12
+	MOVQ   8(DX), R13
+	ADDQ   CX, R13
+	MOVQ   16(DX), R14
+	ADDQ   CX, R14
 	MOVQ   w+32(FP), R8
 	MOVQ   groups+48(FP), R9
 	VXORPS Y0, Y0, Y0
@@ -2093,9 +2294,11 @@ rows:
 	VXORPS Y11, Y11, Y11
 
 two:
-	VMOVUPS     (R10), Y12
-	VMOVUPS     (R11), Y13
-	VMOVUPS     (R12), Y14
+	PREFETCHT1  (R10)
+	ADDQ        R11, R10
+	VMOVUPS     (R12), Y12
+	VMOVUPS     (R13), Y13
+	VMOVUPS     (R14), Y14
 	VMOVUPS     (R8), Y15
 	VFMADD231PS Y15, Y12, Y0
 	VFMADD231PS Y15, Y13, Y4
@@ -2112,9 +2315,9 @@ two:
 	VFMADD231PS Y15, Y12, Y3
 	VFMADD231PS Y15, Y13, Y7
 	VFMADD231PS Y15, Y14, Y11
-	VMOVUPS     32(R10), Y12
-	VMOVUPS     32(R11), Y13
-	VMOVUPS     32(R12), Y14
+	VMOVUPS     32(R12), Y12
+	VMOVUPS     32(R13), Y13
+	VMOVUPS     32(R14), Y14
 	VMOVUPS     32(R8), Y15
 	VFMADD231PS Y15, Y12, Y0
 	VFMADD231PS Y15, Y13, Y4
@@ -2131,9 +2334,9 @@ two:
 	VFMADD231PS Y15, Y12, Y3
 	VFMADD231PS Y15, Y13, Y7
 	VFMADD231PS Y15, Y14, Y11
-	ADDQ        $0x40, R10
-	ADDQ        $0x40, R11
 	ADDQ        $0x40, R12
+	ADDQ        $0x40, R13
+	ADDQ        $0x40, R14
 	ADDQ        $0x40, R8
 	SUBQ        $0x02, R9
 	JNZ         two

@@ -8,16 +8,17 @@ type kernels struct {
 	// order is the sequence in which the products of a row are taken: activations are given in it.
 	order order
 
-	// dot fills y[j] with x times row first+j of p, len(y) <= tileRows rows read as they are stored. It returns false
-	// where it has no loop for p; rows are then decoded and multiplied by mul.
-	dot func(w *worker, y, x []float32, p *dtype.Plane, first int) bool
+	// direct fills w.y[i*tileRows+j] with x[rows[i]] · row first+j of p, r <= tileRows rows read as they are stored. It
+	// returns false where it has no loop for p, or for so many rows of x that decoding once is better: rows are then
+	// decoded and multiplied by mul.
+	direct func(w *worker, x []float32, rows []int32, n int, p *dtype.Plane, first, r int) bool
 
 	// decode is p.DecodeRows, bit for bit, its rows in the level's order.
 	decode func(w *worker, dst []float32, p *dtype.Plane, first, n int)
 
 	// mul multiplies batch rows by the r decoded rows in w.tile: w.y[i*tileRows+j] = x[rows[i]] · tile[j]. x is
-	// [*, width] row-major; rows nil stands for 0..n-1.
-	mul func(w *worker, x []float32, rows []int32, n, width, r int)
+	// [*, width] row-major; rows nil stands for 0..n-1. ahead is what will be decoded next.
+	mul func(w *worker, x []float32, rows []int32, n, width, r int, ahead []byte)
 
 	// scores fills dst[h*stride+i] with q[h] · k[i] for rows of d values.
 	scores func(dst []float32, stride int, q []float32, heads int, k []float32, keys, d int)
@@ -37,7 +38,7 @@ type kernels struct {
 
 func portable() kernels {
 	return kernels{
-		dot:    func(*worker, []float32, []float32, *dtype.Plane, int) bool { return false },
+		direct: func(*worker, []float32, []int32, int, *dtype.Plane, int, int) bool { return false },
 		decode: func(_ *worker, dst []float32, p *dtype.Plane, first, n int) { p.DecodeRows(dst, first, n) },
 		mul:    (*worker).mulTile,
 		scores: portableScores,
@@ -57,46 +58,41 @@ func portable() kernels {
 	}
 }
 
-// product fills w.y[i*tileRows+j] with x[rows[i]] · row first+j of p for r rows of weights; x is in the level's order. A single
-// row of activations takes the weights as they are stored; several share one decoding.
+// product fills w.y[i*tileRows+j] with x[rows[i]] · row first+j of p for r rows of weights; x is in the level's order, and
+// rows nil stands for 0..n-1.
 func (w *worker) product(p *dtype.Plane, first, r int, x []float32, rows []int32, n int) {
+	if w.k.direct(w, x, rows, n, p, first, r) {
+		return
+	}
 	width := w.k.order.width(p.Cols)
-	if n == 1 && w.k.dot(w, w.y[:r], single(x, rows, width), p, first) {
-		return
-	}
 	w.k.decode(w, w.tile[:r*width], p, first, r)
-	w.k.mul(w, x, rows, n, width, r)
+	w.k.mul(w, x, rows, n, width, r, following(p, first+r, r))
 }
 
-// single is the one row of a batch of one.
-func single(x []float32, rows []int32, width int) []float32 {
-	at := 0
-	if rows != nil {
-		at = int(rows[0]) * width
+// following is the data of up to r rows from first on, empty where there are none.
+func following(p *dtype.Plane, first, r int) []byte {
+	if p.Transposed || first >= p.Rows {
+		return nil
 	}
-	return x[at : at+width]
+	perRow := len(p.Data) / p.Rows
+	return p.Data[first*perRow : min(first+r, p.Rows)*perRow]
 }
 
-// productStack is product for one expert of a stack; first and r are even. Where gate and up rows are stored apart, the
-// products of the one follow those of the other and are then interleaved.
+// productStack is product for one expert of a stack; first and r are even. Where gate and up rows are stored apart, their
+// products are interleaved.
 func (w *worker) productStack(s *dtype.Stack, e, first, r int, x []float32, rows []int32, n int) {
-	even := &s.Even[e]
 	if s.Odd == nil {
-		w.product(even, first, r, x, rows, n)
+		w.product(&s.Even[e], first, r, x, rows, n)
 		return
 	}
-	odd, f, half, width := &s.Odd[e], first/2, r/2, w.k.order.width(even.Cols)
-	one := n == 1 && w.k.dot(w, w.y[:half], single(x, rows, width), even, f) && w.k.dot(w, w.y[half:r], single(x, rows, width), odd, f)
-	if !one {
-		w.k.decode(w, w.tile[:half*width], even, f, half)
-		w.k.decode(w, w.tile[half*width:r*width], odd, f, half)
-		w.k.mul(w, x, rows, n, width, r)
-	}
+	half := r / 2
+	w.product(&s.Odd[e], first/2, half, x, rows, n)
+	copy(w.odd, w.y[:n*tileRows])
+	w.product(&s.Even[e], first/2, half, x, rows, n)
 	for i := range n {
-		y := (*[tileRows]float32)(w.y[i*tileRows:])
-		apart := *y
-		for j := range half {
-			y[2*j], y[2*j+1] = apart[j], apart[half+j]
+		y, odd := (*[tileRows]float32)(w.y[i*tileRows:]), (*[tileRows]float32)(w.odd[i*tileRows:])
+		for j := half - 1; j >= 0; j-- {
+			y[2*j], y[2*j+1] = y[j], odd[j]
 		}
 	}
 }

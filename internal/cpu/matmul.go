@@ -12,7 +12,7 @@ const tokenBlock = 8
 const panelRows = 48
 
 // mulTile is the portable kernels.mul.
-func (w *worker) mulTile(x []float32, rows []int32, n, cols, r int) {
+func (w *worker) mulTile(x []float32, rows []int32, n, cols, r int, _ []byte) {
 	for i0 := 0; i0 < n; i0 += tokenBlock {
 		i1 := min(i0+tokenBlock, n)
 		for j := 0; j < r; j += 4 {

@@ -14,7 +14,7 @@ func levels() []level { return []level{portableLevel(), neonLevel()} }
 // neonLevel takes softmax, SwiGLU and the logits' sum from portable Go: they are a small share of a step.
 func neonLevel() level {
 	k := portable()
-	k.dot, k.decode, k.mul, k.scores, k.mix = neonDot, neonDecode, neonMul, neonScores, neonMix
+	k.direct, k.decode, k.mul, k.scores, k.mix = neonDirect, neonDecode, neonMul, neonScores, neonMix
 	return level{name: "neon", title: "NEON", kernels: k}
 }
 
@@ -111,16 +111,23 @@ func neonDecode(w *worker, dst []float32, p *dtype.Plane, first, n int) {
 	p.DecodeRows(dst, first, n)
 }
 
-func neonDot(w *worker, y, x []float32, p *dtype.Plane, first int) bool {
-	x = x[:p.Cols]
+// neonDirect is for a single row of activations: several share one decoding.
+func neonDirect(w *worker, x []float32, rows []int32, n int, p *dtype.Plane, first, r int) bool {
+	if n != 1 {
+		return false
+	}
+	if rows != nil {
+		x = x[int(rows[0])*p.Cols:]
+	}
+	x, y := x[:p.Cols], w.y[:r]
 	if k := neonBlocksOf(p); k != nil {
 		size, per := p.Cols/32*k.bytes, p.Cols/32
-		data := p.Data[first*size : (first+len(y))*size]
+		data := p.Data[first*size : (first+r)*size]
 		scales := p.Scales
 		if scales == nil {
 			scales, per = data, 0 // any byte: the format has its scales within
 		} else {
-			scales = scales[first*per : (first+len(y))*per]
+			scales = scales[first*per : (first+r)*per]
 		}
 		quads(y, func(out *float32, j, step int) {
 			k.dot(out, &x[0], &data[j*size], step*size, &scales[j*per], step*per, p.Cols/32, &mxfp4Bytes)
@@ -132,8 +139,8 @@ func neonDot(w *worker, y, x []float32, p *dtype.Plane, first int) bool {
 		return false
 	}
 	size, per := p.Cols/2, p.Cols/p.Quant.Block
-	data := p.Data[first*size : (first+len(y))*size]
-	scales := w.neonScales(p, first, len(y))
+	data := p.Data[first*size : (first+r)*size]
+	scales := w.neonScales(p, first, r)
 	quads(y, func(out *float32, j, step int) {
 		neonDotCodes(out, &x[0], table, &data[j*size], step*size, &scales[j*per], 4*step*per, per, p.Quant.Block/32, round)
 	})
@@ -153,7 +160,7 @@ func quads(y []float32, four func(out *float32, j, step int)) {
 	}
 }
 
-func neonMul(w *worker, x []float32, rows []int32, n, cols, r int) {
+func neonMul(w *worker, x []float32, rows []int32, n, cols, r int, _ []byte) {
 	at := func(i int) []float32 {
 		if rows != nil {
 			i = int(rows[i])

@@ -21,6 +21,7 @@ type worker struct {
 	tile   []float32             // decoded weight rows, [tileRows, widest input]
 	raw    []float32             // the same before they are brought into a level's order
 	y      []float32             // products of a tile, [batch rows, tileRows]
+	odd    []float32             // the same of rows that are stored apart
 	scores []float32             // attention scores of a group of heads, [group, context]
 	sums   []float32             // sums of a panel's products, eight lanes each: of four weight rows after four, [panelRows, 4, 8]
 	at     []int                 // where a batch's rows of activations begin, in bytes

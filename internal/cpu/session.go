@@ -115,6 +115,7 @@ func newSession(spec device.Spec, lim device.Limits, threads int, k *kernels) *s
 			tile:   make([]float32, tileRows*widest),
 			raw:    make([]float32, tileRows*widest),
 			y:      make([]float32, max(T, lim.MaxLogits)*tileRows),
+			odd:    make([]float32, max(T, lim.MaxLogits)*tileRows),
 			at:     make([]int, T),
 			heads:  make([]float32, spec.Heads/spec.KVHeads*spec.HeadDim),
 			sums:   make([]float32, panelRows*tileRows*8),

@@ -13,10 +13,6 @@ import (
 // by lane, and reduce4 adds the lanes. So a result does not depend on how many rows a batch has.
 const chains = 4
 
-// prefetch is how many bytes ahead memory is asked for: rows follow one another, and a processor's own prefetcher stops
-// at every page.
-const prefetch = 1024
-
 // dotKernels emit y[j] = x · row j, one row of weights after the other in the format of the checkpoint, which is how
 // memory is read best.
 func dotKernels() {
@@ -46,58 +42,13 @@ func dotKernel(f format) {
 	Doc(fmt.Sprintf("dot%s multiplies rows of %d*steps weights, one after another in memory, by x, whose chains lie panel bytes", f.name, step),
 		"apart, and writes a result for each. rows and steps are at least 1.")
 	Pragma("noescape")
-	y, data, rows := Load(Param("y"), GP64()), Load(Param("data"), GP64()), Load(Param("rows"), GP64())
+	y, rows := Load(Param("y"), GP64()), Load(Param("rows"), GP64())
 	x := newActivations()
-	scale := Mem{}
-	if f.scales > 0 {
-		scale.Base = Load(Param("scales"), GP64())
-	}
-	c, steps, words := f.setup(), GP64(), f.words()
-
+	in := newStored(f)
 	Label("row")
 	acc := zeroed(chains)
 	Load(Param("x"), x.at)
-	Load(Param("steps"), steps)
-	multiply := func() []func() {
-		return f.widen(c, Mem{Base: data}, scale, words, func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc[g%chains]) })
-	}
-	next := func() {
-		ADDQ(Imm(step), x.at) // two groups of 32 bytes in each chain
-		ADDQ(U32(uint32(f.bytes)), data)
-		if f.scales > 0 {
-			ADDQ(Imm(uint64(f.scales)), scale.Base)
-		}
-	}
-	ahead := func() {
-		for at := 0; at < f.bytes; at += 64 {
-			PREFETCHT0(Mem{Base: data, Disp: prefetch + at})
-		}
-	}
-	if f.scales > 0 { // slow streams, a line or two in many steps
-		PREFETCHT0(scale.Offset(256))
-		PREFETCHT0(scale.Offset(320))
-	}
-	if f.fetch == nil {
-		Label("step")
-		ahead()
-		all(multiply())
-		next()
-		DECQ(steps)
-		JNZ(LabelRef("step"))
-	} else {
-		all(f.fetch(c, Mem{Base: data}, scale, words))
-		DECQ(steps)
-		JZ(LabelRef("last"))
-		Label("step")
-		ahead()
-		weave(f.fetch(c, Mem{Base: data, Disp: f.bytes}, scale.Offset(f.scales), words), multiply())
-		next()
-		DECQ(steps)
-		JNZ(LabelRef("step"))
-		Label("last")
-		all(multiply())
-		next()
-	}
+	in.eachStep(func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc[g%chains]) }, x.at)
 	VMOVSS(reduce(acc), Mem{Base: y})
 	ADDQ(Imm(4), y)
 	DECQ(rows)
@@ -106,15 +57,83 @@ func dotKernel(f format) {
 	RET()
 }
 
+// stored is the streams of a format's rows, which follow one another.
+type stored struct {
+	f     format
+	c     constants
+	data  Mem
+	scale Mem
+	steps Register
+	words []VecVirtual
+}
+
+func newStored(f format) stored {
+	s := stored{f: f, data: Mem{Base: Load(Param("data"), GP64())}}
+	if f.scales > 0 {
+		s.scale.Base = Load(Param("scales"), GP64())
+	}
+	s.c, s.steps, s.words = f.setup(), GP64(), f.words()
+	return s
+}
+
+// prefetch is how many bytes ahead memory is asked for: rows follow one another, and a processor's own prefetcher stops
+// at every page.
+const prefetch = 1024
+
+// eachStep emits the loop over a row's steps: it gives their groups to emit and moves at on by a step's share of a chain.
+// Where fetching a step is apart from widening it, the next one is fetched while this one is widened.
+func (s stored) eachStep(emit func(g int, v VecVirtual), at Register) {
+	f := s.f
+	if f.scales > 0 { // a slow stream, one or two lines a row
+		PREFETCHT0(s.scale.Offset(256))
+		PREFETCHT0(s.scale.Offset(320))
+	}
+	Load(Param("steps"), s.steps)
+	next := func() {
+		ADDQ(Imm(step), at) // two groups of 32 bytes in each chain
+		ADDQ(U32(uint32(f.bytes)), s.data.Base)
+		if f.scales > 0 {
+			ADDQ(Imm(uint64(f.scales)), s.scale.Base)
+		}
+	}
+	ahead := func() {
+		for at := 0; at < f.bytes; at += 64 {
+			PREFETCHT0(s.data.Offset(prefetch + at))
+		}
+	}
+	widen := func() []func() { return f.widen(s.c, s.data, s.scale, s.words, emit) }
+	if f.fetch == nil {
+		Label("step")
+		ahead()
+		all(widen())
+		next()
+		DECQ(s.steps)
+		JNZ(LabelRef("step"))
+		return
+	}
+	all(f.fetch(s.c, s.data, s.scale, s.words))
+	DECQ(s.steps)
+	JZ(LabelRef("last"))
+	Label("step")
+	ahead()
+	weave(f.fetch(s.c, s.data.Offset(f.bytes), s.scale.Offset(f.scales), s.words), widen())
+	next()
+	DECQ(s.steps)
+	JNZ(LabelRef("step"))
+	Label("last")
+	all(widen())
+	next()
+}
+
 func all(portions []func()) {
 	for _, p := range portions {
 		p()
 	}
 }
 
-// weave puts the multiplications of a step, four portions, between the portions that fetch the next one, so that what
+// weave puts the widening of a step, four portions, between the portions that fetch the next one, so that what
 // waits for what was asked for long before: the processor's schedulers are too small to look that far ahead.
-func weave(fetch, multiply []func()) {
+func weave(fetch, widen []func()) {
 	n := len(fetch) - 4 // of them before the look-up
 	before := func(i int) {
 		for _, p := range fetch[n*i/3 : n*(i+1)/3] {
@@ -122,14 +141,14 @@ func weave(fetch, multiply []func()) {
 		}
 	}
 	before(0)
-	multiply[0]()
+	widen[0]()
 	before(1)
-	multiply[1]()
+	widen[1]()
 	before(2)
 	fetch[n]()
-	multiply[2]()
+	widen[2]()
 	fetch[n+1]()
-	multiply[3]()
+	widen[3]()
 	fetch[n+2]()
 	fetch[n+3]()
 }
@@ -204,28 +223,12 @@ func decodeKernel(f format) {
 	TEXT("decode"+f.name, NOSPLIT, "func(dst *float32, panel int, data *byte, scales *byte, rows int, steps int"+f.params())
 	Doc(fmt.Sprintf("decode%s writes rows of %d*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.", f.name, step))
 	Pragma("noescape")
-	data, rows := Load(Param("data"), GP64()), Load(Param("rows"), GP64())
+	rows := Load(Param("rows"), GP64())
 	dst := newDecoded()
-	scale := Mem{}
-	if f.scales > 0 {
-		scale.Base = Load(Param("scales"), GP64())
-	}
-	c, steps, words := f.setup(), GP64(), f.words()
+	in := newStored(f)
 	Label("row")
 	MOVQ(dst.row, dst.at)
-	Load(Param("steps"), steps)
-	Label("step")
-	if f.fetch != nil {
-		all(f.fetch(c, Mem{Base: data}, scale, words))
-	}
-	all(f.widen(c, Mem{Base: data}, scale, words, dst.store))
-	ADDQ(Imm(step), dst.at)
-	ADDQ(U32(uint32(f.bytes)), data)
-	if f.scales > 0 {
-		ADDQ(Imm(uint64(f.scales)), scale.Base)
-	}
-	DECQ(steps)
-	JNZ(LabelRef("step"))
+	in.eachStep(dst.store, dst.at)
 	dst.endRow()
 	DECQ(rows)
 	JNZ(LabelRef("row"))

@@ -20,15 +20,17 @@ func mulKernels() {
 
 func mulKernel(rows int) {
 	TEXT(fmt.Sprintf("mul%dx4", rows), NOSPLIT,
-		"func(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool)")
+		"func(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)")
 	Doc(fmt.Sprintf("mul%dx4 multiplies %d*times rows of 8*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.", rows, rows),
-		"sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. groups is even.")
+		"sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. groups is even;",
+		"each two ask for a line of memory, from ahead on, line bytes apart.")
 	Pragma("noescape")
 	sums, base, at, times := Load(Param("sums"), GP64()), Load(Param("x"), GP64()), Load(Param("at"), GP64()), Load(Param("times"), GP64())
 	stride, stride3 := Load(Param("stride"), GP64()), GP64()
 	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
 	x := make([]Register, rows)
 	w, groups := GP64(), GP64()
+	ahead, line := Load(Param("ahead"), GP64()), Load(Param("line"), GP64())
 
 	Label("rows")
 	for i := range x {
@@ -54,6 +56,8 @@ func mulKernel(rows int) {
 		}
 	}
 	Label("two")
+	PREFETCHT1(Mem{Base: ahead})
+	ADDQ(line, ahead)
 	step(0)
 	step(32)
 	for i := range x {
