@@ -175,18 +175,18 @@ func (f *benchFlags) bench(ctx context.Context, s Streams, d device.Device, w mo
 // load loads the model, times it and closes it.
 func (f *benchFlags) load(ctx context.Context, s Streams, d device.Device, w model.Weights, limits device.Limits, r *benchReport) (err error) {
 	start := time.Now()
-	weighed := weigh(w, d.Info().KVFormat)
 	bar := newProgress(s.Err, "loading layers", int64(r.Model.Layers), true)
-	m, err := model.Load(weighed, d, model.Plan{Limits: limits, MaxContext: w.Config().MaxPosition}, func(done, _ int) { bar.set(int64(done)) })
+	m, err := model.Load(w, d, model.Plan{Limits: limits, MaxContext: w.Config().MaxPosition}, func(done, _ int) { bar.set(int64(done)) })
 	bar.finish()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 	r.Model.LoadSeconds = time.Since(start).Seconds()
-	r.Model.WeightBytes = weighed.cost.dense + weighed.cost.experts + weighed.cost.head
-	r.Model.BytesToken, r.Model.FlopsToken = weighed.cost.decodeBytes(1, 0), float64(weighed.cost.rowFlops)
-	return f.work.run(ctx, s, m, weighed.cost, limits, r)
+	c := &cost{m.Reads(), w.Config()}
+	r.Model.WeightBytes = c.Dense + c.Experts + c.Head
+	r.Model.BytesToken, r.Model.FlopsToken = c.decodeBytes(1, 0), c.rowFlops()
+	return f.work.run(ctx, s, m, c, limits, r)
 }
 
 // run times everything.

@@ -13,6 +13,7 @@ import (
 
 	"hearth/internal/checkpoint"
 	"hearth/internal/dtype"
+	"hearth/internal/model"
 )
 
 // benchShapes are the models that bench can make up, by the name that --shape takes.
@@ -93,10 +94,8 @@ func (m *made) String() string {
 func (m *made) bytes() int64 {
 	outline := *m
 	outline.outline = true
-	w := weigh(&outline, dtype.F32)
-	w.Layer(0) // which cannot fail here
-	w.Head()
-	return int64(m.config.Layers)*(w.cost.dense+w.cost.experts) + w.cost.head
+	r, _ := model.StoredReads(&outline) // which cannot fail here
+	return r.Dense + r.Experts + r.Head
 }
 
 func (m *made) headBytes() int64 { return 2 * int64(m.config.Vocab) * int64(m.config.Hidden) }

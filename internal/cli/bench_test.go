@@ -83,16 +83,12 @@ func TestBenchCost(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.outline = true
-	w := weigh(m, dtype.BF16)
-	for l := range m.config.Layers {
-		if _, err := w.Layer(l); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := w.Head(); err != nil {
+	r, err := model.StoredReads(m)
+	if err != nil {
 		t.Fatal(err)
 	}
-	c := w.cost
+	r.Key = 2 * 8 * 64 * 2 // BF16
+	c := &cost{r, &m.config}
 	for _, x := range []struct {
 		name      string
 		got, want float64
@@ -106,17 +102,17 @@ func TestBenchCost(t *testing.T) {
 		{"context 4,096", 936e9 / c.decodeBytes(1, 4096), 246, 0.005},
 		{"context 131,071", 936e9 / c.decodeBytes(1, 131071), 135, 0.01},
 		{"experts of 32 that 8 tokens choose", 32 * c.share(8), 21.0, 0.005},
-		{"GFLOP a prompt token", float64(c.rowFlops) / 1e9, 6.05, 0.002},
+		{"GFLOP a prompt token", c.rowFlops() / 1e9, 6.05, 0.002},
 		{"all weights and the embedding, GB", float64(m.bytes()+2*int64(m.config.Vocab*m.config.Hidden)) / 1e9, 13.76, 0.01},
 	} {
 		if math.Abs(x.got/x.want-1) > x.tolerance {
 			t.Errorf("%s: %.4g, want %.4g", x.name, x.got, x.want)
 		}
 	}
-	if got, want := c.prefillFlops(3), 3*float64(c.rowFlops)+4*64*64*24*(1+2+3)+2*201088*2880; got != want {
+	if got, want := c.prefillFlops(3), 3*c.rowFlops()+4*64*64*24*(1+2+3)+2*201088*2880; got != want {
 		t.Errorf("a prompt of 3 tokens computes %v operations, want %v", got, want)
 	}
-	if got, want := c.prefillBytes(5, 4), math.Round(c.weights(4)+c.weights(1)+float64(c.head)+(4+5)*24*c.keyBytes()); got != want {
+	if got, want := c.prefillBytes(5, 4), math.Round(c.weights(4)+c.weights(1)+float64(c.Head)+(4+5)*24*float64(c.Key)); got != want {
 		t.Errorf("a prompt of 5 tokens reads %v bytes in steps of 4, want %v", got, want)
 	}
 }
@@ -129,19 +125,28 @@ func TestMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		planned := m.bytes()
-		w := weigh(m, dtype.F32)
+		there := 4 * m.config.Hidden // bytes, beginning with the final norm
 		var planes []dtype.Plane
 		for l := range m.config.Layers {
-			x, err := w.Layer(l)
+			x, err := m.Layer(l)
 			if err != nil {
 				t.Fatal(err)
 			}
 			planes = slices.Concat(planes, []dtype.Plane{x.Q.Weight, x.K.Weight, x.V.Weight, x.O.Weight, x.Router.Weight}, x.GateUp.Weight.Even, x.Down.Weight.Even)
+			for _, v := range [][]float32{x.AttnNorm, x.MLPNorm, x.Sinks, x.Q.Bias, x.K.Bias, x.V.Bias, x.O.Bias, x.Router.Bias, x.GateUp.Bias, x.Down.Bias} {
+				there += 4 * len(v)
+			}
 		}
-		head, _ := w.Head()
+		head, _ := m.Head()
 		planes = append(planes, head)
-		if got := w.cost.dense + w.cost.experts + w.cost.head; got != planned {
-			t.Errorf("%s: %d bytes were announced, %d are there", format, planned, got)
+		for _, p := range planes {
+			there += len(p.Data) + len(p.Scales)
+			if q := p.Quant; q != nil {
+				there += len(q.Absmax) + len(q.Codes) + len(q.Nested)
+			}
+		}
+		if int64(there) != planned {
+			t.Errorf("%s: %d bytes were announced, %d are there", format, planned, there)
 		}
 		seen := map[string]bool{}
 		for i := range planes {

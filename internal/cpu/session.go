@@ -14,6 +14,7 @@ type session struct {
 	lim  device.Limits
 	pool *pool
 	mem  device.Memory
+	read device.Reads
 
 	embedding dtype.Plane
 	layers    []device.Layer
@@ -95,6 +96,7 @@ func newSession(spec device.Spec, lim device.Limits, threads int, k *kernels) *s
 	s.out = make([]device.Output, lim.MaxLogits)
 	s.groups = newExpertGroups(T, &spec)
 
+	s.read.Key = 2 * 4 * int64(kw)
 	s.keys, s.values = make([][]float32, spec.Layers), make([][]float32, spec.Layers)
 	for l, w := range spec.Windows {
 		pages := lim.FullPages
@@ -139,14 +141,17 @@ func (s *session) Close() error {
 }
 
 func (s *session) Memory() device.Memory { return s.mem }
+func (s *session) Reads() device.Reads   { return s.read }
 
 func (s *session) LoadEmbedding(p dtype.Plane) error {
 	s.embedding = p
+	s.read.AddEmbedding(p)
 	return s.keep("embedding", &p, s.spec.Vocab, s.spec.Hidden)
 }
 
 func (s *session) LoadHead(norm []float32, p dtype.Plane) error {
 	s.finalNorm, s.head = norm, p
+	s.read.AddHead(norm, p)
 	return errors.Join(vector("final norm", norm, s.spec.Hidden), s.keep("head", &p, s.spec.Vocab, s.spec.Hidden))
 }
 
@@ -166,6 +171,7 @@ func (s *session) LoadLayer(l int, w *device.Layer) error {
 		return fmt.Errorf("layer %d: %w", l, err)
 	}
 	s.layers[l], s.loaded[l] = *w, true
+	s.read.AddLayer(w)
 	return nil
 }
 

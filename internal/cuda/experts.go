@@ -91,6 +91,7 @@ type expertWeight struct {
 	scales              devptr // of scales, or of inputs
 	bias                devptr // float32 [experts, rows]
 	shift, split        int
+	bytes               int64 // of all of it
 }
 
 // expertsArg mirrors Experts of kernels/experts.cuh.

@@ -236,6 +236,7 @@ func (e *expertOps) reserve(f expertFormat, experts, rows, cols int, sizes [4]in
 		if sizes[i] == 0 {
 			continue
 		}
+		x.bytes += sizes[i]
 		b, err := e.keep(sizes[i], useWeights)
 		if err != nil {
 			return x, err

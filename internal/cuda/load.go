@@ -11,7 +11,9 @@ import (
 // LoadEmbedding brings the table of the tokens' vectors to the GPU. It is never quantised.
 func (s *session) LoadEmbedding(p dtype.Plane) error {
 	return s.load("embedding", func(u *uploader) error {
-		return s.loadTable(u, &s.embedding, "embedding", p, denseOptions{})
+		err := s.loadTable(u, &s.embedding, "embedding", p, denseOptions{})
+		s.read.Row = s.embedding.bytes() / int64(s.shape.Vocab)
+		return err
 	})
 }
 
@@ -24,6 +26,7 @@ func (s *session) LoadHead(norm []float32, p dtype.Plane) error {
 		if err := s.loadTable(u, &s.head, "head", p, denseOptions{int8: s.options.Int8Dense}); err != nil {
 			return err
 		}
+		s.read.Head = s.head.bytes() + 4*int64(len(norm))
 		return s.loadVectors(u, []vector{{&s.finalNorm, norm}})
 	})
 	if n := &s.c.modules; n.compiled > 0 {
@@ -114,6 +117,12 @@ func (s *session) LoadLayer(l int, w *device.Layer) error {
 			return err
 		}
 		s.loaded[l] = true
+		x := &s.layers[l]
+		s.read.Dense += x.qkv.bytes() + x.o.bytes()
+		for _, v := range vectorSizes(s.shape) {
+			s.read.Dense += 4 * int64(v)
+		}
+		s.read.Experts += x.gateUp.bytes + x.down.bytes
 		return nil
 	})
 }
@@ -177,10 +186,15 @@ func (s *session) loadVectors(u *uploader, list []vector) error {
 
 // vectorBytes is what loadVectors takes for a layer.
 func vectorBytes(s *shape) (n int64) {
-	for _, v := range []int{s.Hidden, s.Hidden, s.Heads, s.Hidden * s.Experts, s.Experts} {
+	for _, v := range vectorSizes(s) {
 		n += roundUp(4*int64(v), alignment)
 	}
 	return n
+}
+
+// vectorSizes are the float32s of a layer: two norms, sinks, router and its bias.
+func vectorSizes(s *shape) [5]int {
+	return [...]int{s.Hidden, s.Hidden, s.Heads, s.Hidden * s.Experts, s.Experts}
 }
 
 // layerBytes is what a layer takes.

@@ -38,6 +38,7 @@ type session struct {
 	before          [uses]int64 // books when the session began
 	loader          *uploader   // while weights are loaded
 	notes           []string
+	read            device.Reads
 	closed          bool
 
 	batch *device.Batch // of the step under way
@@ -225,8 +226,10 @@ func (s *session) openKV() error {
 		}
 		rows := int64(pages) * int64(s.shape.KVHeads*s.shape.PageSize)
 		if s.options.Int8KV {
+			s.read.Key = 2 * int64(s.shape.KVHeads) * (headDim + 4)
 			list = append(list, sized{&k.k, rows * headDim}, sized{&k.v, rows * headDim}, sized{&k.kScale, rows * 4}, sized{&k.vScale, rows * 4})
 		} else {
+			s.read.Key = 2 * int64(s.shape.KVHeads) * headDim * 2
 			list = append(list, sized{&k.k, rows * headDim * 2}, sized{&k.v, rows * headDim * 2})
 		}
 	}
@@ -251,6 +254,9 @@ func (s *session) Memory() device.Memory {
 	}
 	return device.Memory{Weights: n[useWeights], KV: n[useKV], Activation: n[useActivation] + n[useWorkspace] + n[useStaging]}
 }
+
+// Reads tells what steps read of the weights as they lie on the GPU, and of the KV cache.
+func (s *session) Reads() device.Reads { return s.read }
 
 // Close frees everything. After the GPU was lost it returns at once.
 func (s *session) Close() error {

@@ -86,6 +86,16 @@ type denseWeight struct {
 	bias       devptr // float32 [rows]; 0: none
 }
 
+// bytes is what the weight takes, bias included.
+func (w *denseWeight) bytes() int64 {
+	n := w.rows * w.cols
+	size := w.format.codeBytes(n) + w.format.scaleBytes(n)
+	if w.bias != 0 {
+		size += 4 * int64(w.rows)
+	}
+	return size
+}
+
 // layerWeights is one layer.
 type layerWeights struct {
 	attnNorm, mlpNorm devptr      // float32 [Hidden]

@@ -134,8 +134,9 @@ type Session interface {
 	// Residual copies x, [tokens, Hidden], to the host. For tests and diagnosis, between Embed and Finish.
 	Residual(dst []float32)
 
-	// Memory tells what the session holds.
+	// Memory tells what the session holds, Reads what steps need of it once everything is loaded.
 	Memory() Memory
+	Reads() Reads
 	Close() error
 }
 

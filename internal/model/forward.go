@@ -144,6 +144,32 @@ func (m *Model) Shape() Shape {
 // Memory tells what the loaded model holds on its device.
 func (m *Model) Memory() device.Memory { return m.session.Memory() }
 
+// Reads tells what steps read of it.
+func (m *Model) Reads() device.Reads { return m.session.Reads() }
+
+// StoredReads is what steps would read of weights that a device keeps as they are stored, without keys and values.
+func StoredReads(w Weights) (r device.Reads, err error) {
+	embedding, err := w.Embedding()
+	if err != nil {
+		return r, err
+	}
+	r.AddEmbedding(embedding)
+	for l := range w.Config().Layers {
+		layer, err := w.Layer(l)
+		if err != nil {
+			return r, err
+		}
+		r.AddLayer(canonical(layer))
+	}
+	norm, err := w.FinalNorm()
+	if err != nil {
+		return r, err
+	}
+	head, err := w.Head()
+	r.AddHead(norm, head)
+	return r, err
+}
+
 // Notes lists what the device decided while it was loaded, such as what is lossy.
 func (m *Model) Notes() []string {
 	if n, ok := m.session.(device.Noter); ok {
