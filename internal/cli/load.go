@@ -176,10 +176,10 @@ func (r *loaded) describe(p *printer) {
 	p.line("tokenizer", "%s", r.tokenizer.Name())
 	p.line("device", "%s: %s", r.device.Name, r.device.Detail)
 	m := r.model.Memory()
-	if m.Mapped > 0 {
+	if m.Weights == 0 {
 		p.line("weights", "%s read in place from the file's mapping, in their own format", model.Bytes(m.Mapped))
 	} else {
-		p.line("weights", "%s on the device", model.Bytes(m.Weights))
+		p.line("weights", "%s on the device; the embedding's %s are read in place, a row a token", model.Bytes(m.Weights), model.Bytes(m.Mapped))
 	}
 	p.line("KV cache", "%s (%s): %d positions a sequence, %d in all, %d sequences at once", model.Bytes(plan.KVBytes), r.device.KVFormat,
 		plan.MaxContext, plan.FullPages*plan.PageSize, plan.MaxSeqs)

@@ -93,7 +93,7 @@ func TestQueueErrors(t *testing.T) {
 		want string
 		do   func()
 	}{
-		{"8 bytes of parameters, registered with 72", func() { launch(q, k, dim{1, 1, 1}, dim{32, 1, 1}, 0, new(int64)) }},
+		{"8 bytes of parameters, registered with 64", func() { launch(q, k, dim{1, 1, 1}, dim{32, 1, 1}, 0, new(int64)) }},
 		{"1 bytes of shared memory, registered with 0", func() { launch(q, k, dim{1, 1, 1}, dim{32, 1, 1}, 1, &p) }},
 		{"grid [0 1 1]", func() { launch(q, k, dim{0, 1, 1}, dim{32, 1, 1}, 0, &p) }},
 		{"kernel unpackStep, grid [1 1 1], block [2048 1 1], 0 bytes shared: cuLaunchKernel", func() { launch(q, k, dim{1, 1, 1}, dim{2048, 1, 1}, 0, &p) }},

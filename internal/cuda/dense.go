@@ -7,7 +7,7 @@ import (
 	"hearth/internal/device"
 )
 
-// denseOps multiplies by the dense weights: embedding, attention projections, head. One token goes through the row
+// denseOps multiplies by the dense weights: attention projections and head. One token goes through the row
 // kernels (dense_row.go), which keep activations in float32; several go through the tensor cores (dense_gemm.go), with
 // activations in BF16. Weights enter every product exactly as they are stored, whatever their format.
 type denseOps struct {
@@ -15,11 +15,11 @@ type denseOps struct {
 	shape *shape
 
 	normRows *kernel
-	embeds   [denseFormats]*kernel
 	packQ8   *kernel
 	rows     map[rowKey]rowKernels
 	tiles    [denseFormats][]*kernel // as gemmTiles orders them; nil: no weight of this format yet
 	buffers  []buffer
+	piece    int // bytes of Q8_0 that are staged at once
 }
 
 const (
@@ -46,12 +46,7 @@ func (f denseFormat) scaleBytes(n int) int64 {
 	return 0
 }
 
-// embedParams and normParams mirror those of kernels/norm.cu.
-type embedParams struct {
-	data, scales, tokens, x devptr
-	cols, padding           int32
-}
-
+// normParams mirrors that of kernels/norm.cu.
 type normParams struct {
 	x, weight, rows, t devptr
 	cols               int32
@@ -65,16 +60,13 @@ func newDense(c *context, s *shape) (*denseOps, error) {
 			return nil, err
 		}
 	}
-	d := &denseOps{c: c, shape: s, rows: map[rowKey]rowKernels{}}
+	d := &denseOps{c: c, shape: s, rows: map[rowKey]rowKernels{}, piece: pieceBytes}
 	for _, k := range []struct {
 		to           **kernel
 		module, name string
 		params       uintptr
 	}{
 		{&d.normRows, "norm", "norm", unsafe.Sizeof(normParams{})},
-		{&d.embeds[denseBF16], "norm", "embedBF16", unsafe.Sizeof(embedParams{})},
-		{&d.embeds[denseF16], "norm", "embedF16", unsafe.Sizeof(embedParams{})},
-		{&d.embeds[denseQ8], "norm", "embedQ8", unsafe.Sizeof(embedParams{})},
 		{&d.packQ8, "dense_pack", "packQ8", unsafe.Sizeof(packQ8Params{})},
 	} {
 		var err error
@@ -136,12 +128,6 @@ func (d *denseOps) reserve(f denseFormat, rows, cols int, bias bool) (denseWeigh
 		*p.to = b.ptr
 	}
 	return w, nil
-}
-
-// embed: x[t] = w[token[t]], float32 [T, Hidden].
-func (d *denseOps) embed(q *queue, w *denseWeight, st *stepBuffers, T int, x devptr) {
-	p := embedParams{data: w.data, scales: w.scales, tokens: st.tokens, x: x, cols: int32(w.cols)}
-	launch(q, d.embeds[w.format], dim{T, 1, 1}, dim{min(256, (w.cols/4+31)&^31), 1, 1}, 0, &p)
 }
 
 // norm: t = x / sqrt(mean(x²) + eps) * weight for T rows, float32 to BF16.

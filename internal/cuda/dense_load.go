@@ -20,9 +20,6 @@ type packQ8Params struct {
 	n, padding            int32
 }
 
-// q8Piece is the number of Q8_0 blocks that are staged at once: 34 MiB.
-const q8Piece = 1 << 20
-
 // denseTarget is the format that holds a plane's values without loss; exact is false where none does, and BF16 is taken.
 func denseTarget(p *dtype.Plane) (f denseFormat, exact bool) {
 	switch p.Format {
@@ -147,8 +144,9 @@ func (d *denseOps) loadPlane(u *uploader, w *denseWeight, p *dtype.Plane, first 
 
 // loadQ8 has the device take Q8_0 blocks apart.
 func (d *denseOps) loadQ8(u *uploader, blocks []byte, codes, scales devptr) {
+	step := max(1, d.piece/34) * 34
 	for len(blocks) > 0 {
-		piece := blocks[:min(len(blocks), 34*q8Piece)]
+		piece := blocks[:min(len(blocks), step)]
 		n := len(piece) / 34
 		u.stage([][]byte{piece}, func(q *queue, at []devptr) {
 			p := packQ8Params{blocks: at[0], codes: codes, scales: scales, n: int32(n)}

@@ -7,8 +7,6 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"hearth/internal/device"
 	"hearth/internal/dtype"
 	"hearth/internal/testgpu"
@@ -350,26 +348,6 @@ func TestDenseNorm(t *testing.T) {
 						want[i] = sum{v, math.Abs(v)}
 					}
 					d.near(fmt.Sprintf("%s, %d, row %d", name, cols, r), got[r*cols:(r+1)*cols], want, 7.99) // rounded once to 8 bits
-				}
-			}
-		}
-	})
-}
-
-func TestDenseEmbed(t *testing.T) {
-	eachContext(t, func(t *testing.T, c *context) {
-		for _, cols := range []int{64, 192, 2880} {
-			d := newDenseTest(t, c, shape{Spec: device.Spec{Hidden: cols, Heads: 1}, sms: 82})
-			for _, f := range denseFormatsOnDisk() {
-				w, values := d.weight(f, 11, cols, nil)
-				ids := []int32{10, 0, 3, 3, 7}
-				x := d.room(4 * len(ids) * cols)
-				d.d.embed(c.queue, &w, &stepBuffers{tokens: d.ints(ids)}, len(ids), x)
-				got := d.getFloats(x, len(ids)*cols)
-				for i, id := range ids {
-					if diff := cmp.Diff(values[int(id)*cols:(int(id)+1)*cols], got[i*cols:(i+1)*cols]); diff != "" {
-						t.Fatalf("%v, %d columns, token %d (-want +got):\n%s", f, cols, id, diff)
-					}
 				}
 			}
 		}

@@ -76,12 +76,7 @@ func (t *expertTest) exact(src expertSource, round dtype.Format) {
 func (t *expertTest) columns(l *layerWeights, expert, first, n int) []float32 {
 	t.Helper()
 	s, q := t.s, t.c.queue
-	w, err := t.e.newWorkspace(n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.close(t.c)
-	q.set(w.memory.ptr, 0xff, w.memory.size)
+	w := t.workspace(n)
 	chosen, weight, h := make([]int32, n), make([]float32, n), make([]float32, n*s.Intermediate)
 	for i := range n {
 		chosen[i], weight[i], h[i*s.Intermediate+first+i] = int32(expert), 1, 1

@@ -48,6 +48,20 @@ func newExpertTest(t testing.TB, c *context, s *shape) *expertTest {
 	return &expertTest{TB: t, c: c, s: s, e: e, u: u, rng: rand.New(rand.NewPCG(uint64(s.Hidden), uint64(s.Intermediate)))}
 }
 
+// workspace is one whose memory holds NaNs.
+func (t *expertTest) workspace(T int) *expertWorkspace {
+	t.Helper()
+	w, err := t.e.newWorkspace(T)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.close(t.c) })
+	t.c.queue.set(w.memory.ptr, 0xff, w.memory.size)
+	h, y := t.e.products(T)
+	w.h, w.y = t.room(int(h)), t.room(int(y))
+	return w
+}
+
 // room is n bytes of the device's memory that hold NaNs.
 func (t *expertTest) room(n int) devptr {
 	t.Helper()
@@ -342,12 +356,7 @@ func (t *expertTest) choices(T, crowd int) (chosen []int32, weight []float32) {
 func (t *expertTest) batch(gu, dn *device.Experts, l *layerWeights, T, crowd int) {
 	t.Helper()
 	s, q := t.s, t.c.queue
-	w, err := t.e.newWorkspace(T)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.close(t.c)
-	q.set(w.memory.ptr, 0xff, w.memory.size)
+	w := t.workspace(T)
 	chosen, weight := t.choices(T, crowd)
 	q.upload(w.chosen, bytesOf(chosen))
 	q.upload(w.weight, bytesOf(weight))

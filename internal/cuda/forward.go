@@ -36,7 +36,11 @@ func (s *session) Begin(b *device.Batch) error {
 	s.c.enter() // until Finish
 	q := s.c.queue
 	var err error
-	if s.step, err = s.input.begin(q, b); err == nil && s.step.rows > 0 {
+	s.step, err = s.input.begin(q, b)
+	if err == nil {
+		err = s.embedding.gather(b.Tokens)
+	}
+	if err == nil && s.step.rows > 0 {
 		err = s.sample.begin(q, b)
 	}
 	if err != nil {
@@ -115,7 +119,7 @@ func (s *session) enqueue(i int) {
 		if one {
 			x = s.act.row.x[0]
 		}
-		s.dense.embed(s.c.queue, &s.embedding, &s.input.at, s.step.tokens, x)
+		s.embedding.run(s.c.queue, s.step.tokens, x)
 	case i == s.ops()-1:
 		s.enqueueHead()
 	case one:

@@ -8,12 +8,14 @@ import (
 	"hearth/internal/dtype"
 )
 
-// LoadEmbedding brings the table of the tokens' vectors to the GPU. It is never quantised.
+// LoadEmbedding takes over the table of the tokens' vectors, which stays where it is.
 func (s *session) LoadEmbedding(p dtype.Plane) error {
-	return s.load("embedding", func(u *uploader) error {
-		err := s.loadTable(u, &s.embedding, "embedding", p, denseOptions{})
-		s.read.Row = s.embedding.bytes() / int64(s.shape.Vocab)
-		return err
+	return s.load("embedding", func(*uploader) error {
+		if err := checkPlane("embedding", &p, s.shape.Vocab, s.shape.Hidden); err != nil {
+			return err
+		}
+		s.read.AddEmbedding(p)
+		return s.embedding.load(p, s.shape.MaxTokens)
 	})
 }
 
@@ -23,7 +25,7 @@ func (s *session) LoadHead(norm []float32, p dtype.Plane) error {
 		if err := checkVector("final norm", norm, s.shape.Hidden); err != nil {
 			return err
 		}
-		if err := s.loadTable(u, &s.head, "head", p, denseOptions{int8: s.options.Int8Dense}); err != nil {
+		if err := s.loadHead(u, p); err != nil {
 			return err
 		}
 		s.read.Head = s.head.bytes() + 4*int64(len(norm))
@@ -70,18 +72,22 @@ func (s *session) endLoading() error {
 	return err
 }
 
-func (s *session) loadTable(u *uploader, to *denseWeight, name string, p dtype.Plane, o denseOptions) error {
-	if err := checkPlane(name, &p, s.shape.Vocab, s.shape.Hidden); err != nil {
+func (s *session) loadHead(u *uploader, p dtype.Plane) (err error) {
+	if err := checkPlane("head", &p, s.shape.Vocab, s.shape.Hidden); err != nil {
 		return err
 	}
-	planes := []dtype.Plane{p}
-	if err := s.c.reserve(s.dense.bytes(planes, o), useWeights); err != nil {
+	if err := s.c.reserve(headBytes(p, s.options), useWeights); err != nil {
 		return err
 	}
-	w, note, err := s.dense.load(u, planes, nil, o)
-	*to = w
-	s.tell(name, note)
+	var note string
+	s.head, note, err = s.dense.load(u, []dtype.Plane{p}, nil, denseOptions{int8: s.options.Int8Dense})
+	s.tell("head", note)
 	return err
+}
+
+// headBytes is what the head and the final norm take.
+func headBytes(p dtype.Plane, o Options) int64 {
+	return (&denseOps{}).bytes([]dtype.Plane{p}, denseOptions{int8: o.Int8Dense}) + roundUp(4*int64(p.Cols), alignment)
 }
 
 func (s *session) tell(what, note string) {

@@ -118,10 +118,10 @@ func (e *expertOps) mode(T int) batchMode {
 	return m
 }
 
-// expertWorkspace is what the experts need of memory for a batch.
+// expertWorkspace is what the experts need of memory for a batch: lists of work of its own, and room for h and y, which
+// others may use before GateUp writes h and after Down has read y.
 type expertWorkspace struct {
 	memory buffer
-	bytes  int64
 
 	chosen, weight      devptr // int32 and float32 [T, TopK]
 	token, place        devptr // int32 [T*TopK]
@@ -131,7 +131,13 @@ type expertWorkspace struct {
 	y                   devptr // float32 [T*TopK, Hidden]
 }
 
-// workspaceParts lists the parts of a workspace with their sizes.
+// products are the sizes of h and y.
+func (e *expertOps) products(maxTokens int) (h, y int64) {
+	n := int64(maxTokens) * int64(e.shape.TopK)
+	return 2 * n * int64(e.shape.Intermediate), 4 * n * int64(e.shape.Hidden)
+}
+
+// workspaceParts lists the lists of a workspace with their sizes.
 func (e *expertOps) workspaceParts(w *expertWorkspace, maxTokens int) []part {
 	s := e.shape
 	n := int64(maxTokens) * int64(s.TopK)
@@ -139,7 +145,6 @@ func (e *expertOps) workspaceParts(w *expertWorkspace, maxTokens int) []part {
 	return []part{
 		{&w.chosen, 4 * n}, {&w.weight, 4 * n}, {&w.token, 4 * n}, {&w.place, 4 * n}, {&w.counts, 3 * 4},
 		{&w.narrow, itemBytes * int64(s.Experts)}, {&w.wide, items}, {&w.large, items},
-		{&w.h, 2 * n * int64(s.Intermediate)}, {&w.y, 4 * n * int64(s.Hidden)},
 	}
 }
 
@@ -163,22 +168,16 @@ func placeParts(parts []part, at devptr) {
 	}
 }
 
-// workspaceBytes is what newWorkspace takes.
-func (e *expertOps) workspaceBytes(maxTokens int) int64 {
-	var w expertWorkspace
-	return partsBytes(e.workspaceParts(&w, maxTokens))
-}
-
-// newWorkspace makes room for batches of up to maxTokens tokens. Close frees it.
+// newWorkspace makes the lists for batches of up to maxTokens tokens; h and y are for the caller to set. Close frees the
+// lists.
 func (e *expertOps) newWorkspace(maxTokens int) (*expertWorkspace, error) {
 	if most := maxTokens*e.shape.TopK/wideRows + e.shape.Experts; most > 65535 {
 		return nil, fmt.Errorf("batches of %d tokens make %d pieces of work for the experts, at most 65535 fit: lower --max-num-batched-tokens", maxTokens, most)
 	}
 	w := &expertWorkspace{}
 	parts := e.workspaceParts(w, maxTokens)
-	w.bytes = partsBytes(parts)
 	var err error
-	if w.memory, err = e.c.alloc(w.bytes, useWorkspace); err != nil {
+	if w.memory, err = e.c.alloc(partsBytes(parts), useWorkspace); err != nil {
 		return nil, err
 	}
 	placeParts(parts, w.memory.ptr)

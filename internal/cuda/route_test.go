@@ -29,12 +29,7 @@ func (t *expertTest) normRoute(T, nplanes int) {
 	r := t.routing(l)
 	outBias := t.normal(s.Hidden, 0.5)
 	l.o.bias = t.floats(outBias)
-	w, err := t.e.newWorkspace(T)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.close(t.c)
-	q.set(w.memory.ptr, 0xff, w.memory.size)
+	w := t.workspace(T)
 	x, planes := t.normal(T*s.Hidden, 2), t.normal(nplanes*T*s.Hidden, 1)
 	xDev, tDev := t.floats(x), t.room(2*T*s.Hidden)
 	planesDev := t.floats(append(planes, 0))
@@ -80,11 +75,7 @@ func TestRouteTies(t *testing.T) {
 		r.bias[8] = 2
 		want := []int32{8, 3, 17, 33}
 		l.router, l.routerBias = x.floats(r.router), x.floats(r.bias)
-		w, err := x.e.newWorkspace(2)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer w.close(c)
+		w := x.workspace(2)
 		in := x.normal(2*64, 1)
 		x.e.normRoute(c.queue, l, x.floats(in), 0, 0, x.room(2*2*64), 2, w)
 		choice := x.room(8 * 4)
@@ -117,12 +108,7 @@ func TestSortRows(t *testing.T) {
 
 func (t *expertTest) sorted(T, crowd int) {
 	s, q := t.s, t.c.queue
-	w, err := t.e.newWorkspace(T)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.close(t.c)
-	q.set(w.memory.ptr, 0xff, w.memory.size)
+	w := t.workspace(T)
 	chosen, _ := t.choices(T, crowd)
 	q.upload(w.chosen, bytesOf(chosen))
 	t.e.group(q, T, w)
@@ -185,11 +171,7 @@ func TestExpertsInAnyOrder(t *testing.T) {
 		l := x.layer(x.weights(src, 6, 128, 192, true), x.weights(src, 6, 192, 64, false))
 		r := x.routing(l)
 		const T = 45
-		w, err := x.e.newWorkspace(T)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer w.close(c)
+		w := x.workspace(T)
 		in := x.normal(T*192, 1)
 		xDev, tDev := x.floats(in), x.room(2*T*192)
 		x.e.normRoute(c.queue, l, xDev, 0, 0, tDev, T, w)

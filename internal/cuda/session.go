@@ -28,18 +28,19 @@ type session struct {
 	graphs  *graphs // nil: off
 	work    *expertWorkspace
 
-	embedding, head denseWeight
-	finalNorm       devptr
-	layers          []layerWeights
-	loaded          []bool
-	kv              []kvLayer
-	act             activations
-	owned           []buffer
-	before          [uses]int64 // books when the session began
-	loader          *uploader   // while weights are loaded
-	notes           []string
-	read            device.Reads
-	closed          bool
+	embedding *embedding
+	head      denseWeight
+	finalNorm devptr
+	layers    []layerWeights
+	loaded    []bool
+	kv        []kvLayer
+	act       activations
+	owned     []buffer
+	before    [uses]int64 // books when the session began
+	loader    *uploader   // while weights are loaded
+	notes     []string
+	read      device.Reads
+	closed    bool
 
 	batch *device.Batch // of the step under way
 	step  stepShape
@@ -57,7 +58,7 @@ type activations struct {
 	logits  devptr // float32 [MaxLogits, Vocab]
 	gather  devptr // BF16 [MaxLogits, Hidden]
 	row     rowActivations
-	staging [2]buffer // of the above, the largest: room for loading, when nothing else needs it
+	staging [2]buffer // parts of the arena: room for loading, when nothing else needs it
 }
 
 // rowActivations are those of the row path.
@@ -110,6 +111,9 @@ func (s *session) open(spec device.Spec, lim device.Limits) (err error) {
 		return err
 	}
 	if s.sample, err = newSample(c, s.shape); err != nil {
+		return err
+	}
+	if s.embedding, err = newEmbedding(c); err != nil {
 		return err
 	}
 	if s.input, err = newStepInput(c, s.shape, s.attend.tileRows()); err != nil {
@@ -166,31 +170,54 @@ func (s *session) layerModules(w *device.Layer) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// sizes lists the buffers of the activations, in bytes.
-func (a *activations) sizes(s *shape, planeFloats int64) []sized {
-	T, H, R := int64(s.MaxTokens), int64(s.Hidden), int64(s.MaxLogits)
-	q := int64(s.Heads * headDim)
-	return []sized{
-		{&a.x, 4 * T * H}, {&a.t, 2 * T * H}, {&a.q, 2 * T * q}, {&a.a, 2 * T * q}, {&a.gather, 2 * R * H},
-		{&a.row.x[0], 4 * H}, {&a.row.x[1], 4 * H}, {&a.row.planes, 8 * H}, {&a.row.qkv, 4 * int64(s.qkvRows)}, {&a.row.a, 4 * q},
-		{&a.row.acc, 8 * int64(s.Experts+1)}, {&a.row.h, 4 * int64(s.TopK*s.Intermediate)}, {&a.row.choice, 8 * int64(s.TopK)},
-		{&a.planes, 4 * planeFloats}, {&a.logits, 4 * R * int64(s.Vocab)},
-	}
-}
-
 type sized struct {
 	to    *devptr
 	bytes int64
 }
 
 func (s *session) openActivations() error {
-	list := s.act.sizes(s.shape, s.dense.planeFloats(s.shape.MaxTokens))
-	if err := s.reserve(useActivation, list); err != nil {
+	sh, a := s.shape, &s.act
+	T, H, q := int64(sh.MaxTokens), int64(sh.Hidden), int64(sh.Heads*headDim)
+	var arena devptr
+	size := s.arena(0)
+	if err := s.reserve(useActivation, []sized{
+		{&a.x, 4 * T * H}, {&a.row.x[0], 4 * H}, {&a.row.x[1], 4 * H}, {&a.row.planes, 8 * H}, {&a.row.qkv, 4 * int64(sh.qkvRows)}, {&a.row.a, 4 * q},
+		{&a.row.acc, 8 * int64(sh.Experts+1)}, {&a.row.h, 4 * int64(sh.TopK*sh.Intermediate)}, {&a.row.choice, 8 * int64(sh.TopK)}, {&arena, size},
+	}); err != nil {
 		return err
 	}
-	n := len(s.owned)
-	s.act.staging = [2]buffer{s.owned[n-2], s.owned[n-1]}
+	s.arena(arena)
+	half := size / 2 &^ (alignment - 1)
+	a.staging = [2]buffer{{arena, half}, {arena + devptr(half), size - half}}
+	// Pieces that fit there, so that loading takes no memory that running does not; a quarter is left for what rounds up.
+	s.experts.piece = min(s.experts.piece, int(half/4*3))
+	s.dense.piece = min(s.dense.piece, int(half/4*3))
 	return nil
+}
+
+// arena lays what lives for a part of a layer at addresses from at on, and gives the room that this takes. What is needed
+// at the same time lies apart:
+//
+//	QKV      t, planes; planes, q
+//	Attend   q, a
+//	AttnOut  a, planes
+//	Route    planes, t
+//	GateUp   t, h
+//	Down     h, y
+//	Head     gather, logits
+func (s *session) arena(at devptr) (size int64) {
+	sh, a, w := s.shape, &s.act, s.work
+	T, H, q, R := int64(sh.MaxTokens), int64(sh.Hidden), int64(sh.Heads*headDim), int64(sh.MaxLogits)
+	h, y := s.experts.products(sh.MaxTokens)
+	planes := 4 * s.dense.planeFloats(sh.MaxTokens)
+	low := roundUp(max(h, planes), alignment)
+	a.planes, w.h, a.logits = at, at, at
+	high := []part{{&a.t, 2 * T * H}, {&a.q, 2 * T * q}, {&a.a, 2 * T * q}}
+	placeParts(high, at+devptr(low))
+	w.y = at + devptr(low)
+	logits := roundUp(4*R*int64(sh.Vocab), alignment)
+	a.gather = at + devptr(logits)
+	return roundUp(max(low+max(partsBytes(high), y), logits+2*R*H), alignment)
 }
 
 // reserve allocates buffers that the session owns, next to each other.
@@ -252,7 +279,7 @@ func (s *session) Memory() device.Memory {
 	for u := range n {
 		n[u] = s.c.memory.taken[u] - s.before[u]
 	}
-	return device.Memory{Weights: n[useWeights], KV: n[useKV], Activation: n[useActivation] + n[useWorkspace] + n[useStaging]}
+	return device.Memory{Mapped: s.embedding.bytes, Weights: n[useWeights], KV: n[useKV], Activation: n[useActivation] + n[useWorkspace] + n[useStaging]}
 }
 
 // Reads tells what steps read of the weights as they lie on the GPU, and of the KV cache.
@@ -295,6 +322,9 @@ func (s *session) Close() error {
 	if s.input != nil {
 		s.input.close()
 	}
+	if s.embedding != nil {
+		s.embedding.close()
+	}
 	for _, b := range s.owned {
 		c.free(b)
 	}
@@ -315,7 +345,7 @@ func (s *session) ready() error {
 			return fmt.Errorf("layer %d %w", l, errNotLoaded)
 		}
 	}
-	if s.finalNorm == 0 || s.embedding.data == 0 {
+	if s.finalNorm == 0 || s.embedding.pinned == nil {
 		return fmt.Errorf("embedding or head %w", errNotLoaded)
 	}
 	return nil

@@ -260,10 +260,21 @@ func compareResiduals(t *testing.T, want, got device.Session, b *device.Batch, l
 	}
 }
 
-// What StepBytes, LayerBytes and TableBytes say is what a session takes, on a card that hands out granules.
+// What StepBytes, LayerBytes and HeadBytes say is what a session takes, on a card that hands out granules; loading takes no
+// more.
 func TestSizes(t *testing.T) {
 	_, c := simContext(t, testgpu.Config{})
 	c.memory.granule = 2 << 20
+	staging, copyIn := int64(0), c.d.copyIn
+	c.d.copyIn = func(dst devptr, src []byte, stream uintptr) status {
+		staging = max(staging, c.memory.taken[useStaging])
+		return copyIn(dst, src, stream)
+	}
+	defer func() {
+		if staging > 0 {
+			t.Errorf("loading took %d bytes more", staging)
+		}
+	}()
 	for _, o := range []Options{{}, {Int8KV: true, Int8Dense: true}} {
 		d := &Device{c: c, options: o}
 		for _, folder := range []string{"tiny-a/hf-mxfp4", "tiny-a/unsloth-nf4-dq", "tiny-a/gguf-q8_0", "tiny-a/hf-bf16"} {

@@ -116,12 +116,12 @@ type kvLayer struct {
 
 // stepBuffers are the addresses of a step's inputs. They are constant for a session; Begin fills them.
 type stepBuffers struct {
-	tokens, positions, seqOf devptr // int32 [MaxTokens]
-	logitRows                devptr // int32 [MaxLogits]
-	fullTable, windowTable   devptr // int32 [MaxSeqs, maxBlocks]; -1 in the window's where no key is needed
-	decodeRow                devptr // int32 [MaxSeqs]: rows of sequences with exactly one token in this step
-	tiles                    devptr // int32 [.., 4]: prefill query tiles {sequence, first row, rows, first position}
-	rope                     devptr // float32 [MaxTokens, 64]: 32 cosines, 32 sines, times RopeScale
+	positions, seqOf       devptr // int32 [MaxTokens]
+	logitRows              devptr // int32 [MaxLogits]
+	fullTable, windowTable devptr // int32 [MaxSeqs, maxBlocks]; -1 in the window's where no key is needed
+	decodeRow              devptr // int32 [MaxSeqs]: rows of sequences with exactly one token in this step
+	tiles                  devptr // int32 [.., 4]: prefill query tiles {sequence, first row, rows, first position}
+	rope                   devptr // float32 [MaxTokens, 64]: 32 cosines, 32 sines, times RopeScale
 }
 
 // stepShape is all of a step that the size of a launch may depend on.

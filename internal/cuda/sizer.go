@@ -16,10 +16,9 @@ func (d *Device) LayerBytes(w *device.Layer) (int64, error) {
 	return roundUp(n, d.c.memory.granule), err
 }
 
-// TableBytes is what LoadEmbedding and LoadHead will take; the final norm is in it.
-func (d *Device) TableBytes(p dtype.Plane) (int64, error) {
-	n := (&denseOps{}).bytes([]dtype.Plane{p}, denseOptions{}) + roundUp(4*int64(p.Cols), alignment)
-	return roundUp(n, d.c.memory.granule), nil
+// HeadBytes is what LoadHead will take.
+func (d *Device) HeadBytes(p dtype.Plane) (int64, error) {
+	return roundUp(headBytes(p, d.options), d.c.memory.granule), nil
 }
 
 // unplannedBlocks stands for the pages of a sequence while they are not planned: 131,072 positions in pages of 16.

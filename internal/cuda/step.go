@@ -32,9 +32,9 @@ type stepInput struct {
 
 // unpackParams mirrors Unpack of kernels/step.cu.
 type unpackParams struct {
-	block                                                 devptr
-	tokens, positions, seqOf, logitRows, decodeRow, tiles devptr
-	fullTable, windowTable                                devptr
+	block                                         devptr
+	positions, seqOf, logitRows, decodeRow, tiles devptr
+	fullTable, windowTable                        devptr
 }
 
 const (
@@ -44,18 +44,18 @@ const (
 
 // inputLayout is where the parts of a step's inputs lie in the GPU's memory.
 type inputLayout struct {
-	hostInts                                                                        int // of the block
-	tokens, positions, seqOf, logitRows, decodeRow, tiles, full, window, rope, size int64
+	hostInts                                                                int // of the block
+	positions, seqOf, logitRows, decodeRow, tiles, full, window, rope, size int64
 }
 
 func newInputLayout(s *shape, tileRows int) (l inputLayout) {
 	tiles := s.maxTiles(tileRows)
-	l.hostInts = stepHeader + 3*s.MaxTokens + s.MaxLogits + s.MaxSeqs + 4*tiles + 2*2*pairSpan*s.MaxSeqs
+	l.hostInts = stepHeader + 2*s.MaxTokens + s.MaxLogits + s.MaxSeqs + 4*tiles + 2*2*pairSpan*s.MaxSeqs
 	for _, p := range []struct {
 		at *int64
 		n  int
 	}{
-		{&l.tokens, s.MaxTokens}, {&l.positions, s.MaxTokens}, {&l.seqOf, s.MaxTokens}, {&l.logitRows, s.MaxLogits},
+		{&l.positions, s.MaxTokens}, {&l.seqOf, s.MaxTokens}, {&l.logitRows, s.MaxLogits},
 		{&l.decodeRow, s.MaxSeqs}, {&l.tiles, 4 * tiles}, {&l.full, s.MaxSeqs * s.maxBlocks}, {&l.window, s.MaxSeqs * s.maxBlocks},
 		{&l.rope, s.MaxTokens * headDim},
 	} {
@@ -88,7 +88,7 @@ func newStepInput(c *context, s *shape, tileRows int) (*stepInput, error) {
 	in.host = unsafe.Slice((*int32)(unsafe.Pointer(&in.pinned[0])), l.hostInts)
 	p := in.memory.ptr
 	in.at = stepBuffers{
-		tokens: p + devptr(l.tokens), positions: p + devptr(l.positions), seqOf: p + devptr(l.seqOf), logitRows: p + devptr(l.logitRows),
+		positions: p + devptr(l.positions), seqOf: p + devptr(l.seqOf), logitRows: p + devptr(l.logitRows),
 		decodeRow: p + devptr(l.decodeRow), tiles: p + devptr(l.tiles), fullTable: p + devptr(l.full), windowTable: p + devptr(l.window),
 		rope: p + devptr(l.rope),
 	}
@@ -202,7 +202,6 @@ func (in *stepInput) write(b *device.Batch) {
 	})
 	h = h[stepHeader:]
 	put := func(v []int32) { h = h[copy(h, v):] }
-	put(b.Tokens)
 	put(b.Positions)
 	put(in.owner[:len(b.Tokens)])
 	for i := range b.Logits {
@@ -218,7 +217,7 @@ func (in *stepInput) write(b *device.Batch) {
 // run enqueues the kernel that spreads the block.
 func (in *stepInput) run(q *queue, tokens int) {
 	p := unpackParams{
-		block: in.dev, tokens: in.at.tokens, positions: in.at.positions, seqOf: in.at.seqOf, logitRows: in.at.logitRows,
+		block: in.dev, positions: in.at.positions, seqOf: in.at.seqOf, logitRows: in.at.logitRows,
 		decodeRow: in.at.decodeRow, tiles: in.at.tiles, fullTable: in.at.fullTable, windowTable: in.at.windowTable,
 	}
 	blocks := min((tokens+unpackThreads-1)/unpackThreads, in.shape.sms)

@@ -145,8 +145,8 @@ type Noter interface{ Notes() []string }
 
 // Memory is a session's use of its device, in bytes.
 type Memory struct {
-	Weights    int64 // 0 where they stay in the file's mapping
-	Mapped     int64 // read in place from the mapping
+	Weights    int64 // in the device's own memory
+	Mapped     int64 // read in place from the file's mapping: all of them, or the embedding alone
 	KV         int64
 	Activation int64
 }

@@ -7,8 +7,8 @@ import "hearth/internal/dtype"
 // ErrNotSupported where the device cannot hold such a weight.
 type Sizer interface {
 	LayerBytes(*Layer) (int64, error)
-	// TableBytes is for the embedding and the head.
-	TableBytes(dtype.Plane) (int64, error)
+	// HeadBytes is for the head with its norm. The embedding, of which a step reads a few rows, stays with the host.
+	HeadBytes(dtype.Plane) (int64, error)
 	// StepBytes is what a session takes for its activations and workspaces; the limits' pages do not count.
 	StepBytes(Spec, Limits) (int64, error)
 }

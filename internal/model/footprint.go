@@ -18,27 +18,15 @@ func Footprint(w Weights, s device.Sizer, l device.Limits) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	embedding, err := w.Embedding()
-	if err != nil {
-		return 0, err
-	}
 	head, err := w.Head()
 	if err != nil {
 		return 0, err
 	}
-	for _, p := range []struct {
-		name string
-		size func() (int64, error)
-	}{
-		{"embedding", func() (int64, error) { return s.TableBytes(embedding) }},
-		{"head", func() (int64, error) { return s.TableBytes(head) }},
-	} {
-		n, err := p.size()
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", p.name, err)
-		}
-		total += n
+	n, err := s.HeadBytes(head)
+	if err != nil {
+		return 0, fmt.Errorf("head: %w", err)
 	}
+	total += n
 	_, direct := w.(*checkpoint.Checkpoint)
 	for l := range spec.Layers {
 		layer, err := w.Layer(l)

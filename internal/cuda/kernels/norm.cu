@@ -2,35 +2,32 @@
 #include "dense.cuh"
 
 struct EmbedParams {
-  const u8 *data;
-  const u16 *scales;
-  const int *tokens; // [T]
-  float *x;          // [T, cols]
+  const u8 *rows; // [T, cols], in host memory: E[token] of each token
+  float *x;       // [T, cols]
   int cols, padding;
 };
 
+enum RowFormat { rowBF16, rowF16, rowF32 };
+
 // x = E[token], a block a token.
 template <int F> DEVICE void embed(const EmbedParams &p) {
-  i64 row = (i64)p.tokens[blockX] * p.cols;
-  float *to = p.x + (i64)blockX * p.cols;
+  i64 row = (i64)blockX * p.cols;
   for (int c = threadX * 4; c < p.cols; c += threadsX * 4) {
     F4 v;
-    if constexpr (F == formatQ8) {
-      const i8 *code = (const i8 *)p.data + row + (c & ~31) + placeQ8(c & 31);
-      float scale = fromF16(p.scales[(row + c) >> 5]);
-      v = F4{code[0] * scale, code[2] * scale, code[8] * scale, code[10] * scale};
+    if constexpr (F == rowF32) {
+      v = *(const F4 *)(p.rows + (row + c) * 4);
     } else {
-      U2 w = *(const U2 *)(p.data + (row + c) * 2);
-      if constexpr (F == formatF16) v = F4{lowF16(w.x), highF16(w.x), lowF16(w.y), highF16(w.y)};
+      U2 w = *(const U2 *)(p.rows + (row + c) * 2);
+      if constexpr (F == rowF16) v = F4{lowF16(w.x), highF16(w.x), lowF16(w.y), highF16(w.y)};
       else v = F4{lowBF16(w.x), highBF16(w.x), lowBF16(w.y), highBF16(w.y)};
     }
-    *(F4 *)(to + c) = v;
+    *(F4 *)(p.x + row + c) = v;
   }
 }
 
-KERNEL(256, 1) embedBF16(const EmbedParams p) { embed<formatBF16>(p); }
-KERNEL(256, 1) embedF16(const EmbedParams p) { embed<formatF16>(p); }
-KERNEL(256, 1) embedQ8(const EmbedParams p) { embed<formatQ8>(p); }
+KERNEL(256, 1) embedBF16(const EmbedParams p) { embed<rowBF16>(p); }
+KERNEL(256, 1) embedF16(const EmbedParams p) { embed<rowF16>(p); }
+KERNEL(256, 1) embedF32(const EmbedParams p) { embed<rowF32>(p); }
 
 struct NormParams {
   const float *x;      // [.., cols]

@@ -1,7 +1,7 @@
 // What the host knows of a step, from page-locked host memory to where all kernels read it.
 #include "common.cuh"
 
-// One step's inputs: counts, then tokens, positions, seqOf [tokens], logitRows [rows], decodeRow [decodes], tiles
+// One step's inputs: counts, then positions, seqOf [tokens], logitRows [rows], decodeRow [decodes], tiles
 // [tiles, 4], and pairs {index, page} of changed block table entries: full first, then window.
 struct Header {
   int tokens, rows, decodes, tiles, full, window;
@@ -10,7 +10,7 @@ struct Header {
 
 struct Unpack {
   const int *block;  // in host memory: Header, then the arrays
-  int *tokens, *positions, *seqOf, *logitRows, *decodeRow, *tiles;
+  int *positions, *seqOf, *logitRows, *decodeRow, *tiles;
   int *fullTable, *windowTable;
 };
 
@@ -25,8 +25,7 @@ DEVICE void scatter(int *table, const int *pairs, int n) {
 KERNEL(256, 1) unpackStep(Unpack p) {
   const Header h = *(const Header *)p.block;
   const int *at = p.block + sizeof(Header) / 4;
-  copyInts(p.tokens, at, h.tokens);
-  copyInts(p.positions, at += h.tokens, h.tokens);
+  copyInts(p.positions, at, h.tokens);
   copyInts(p.seqOf, at += h.tokens, h.tokens);
   copyInts(p.logitRows, at += h.tokens, h.rows);
   copyInts(p.decodeRow, at += h.rows, h.decodes);
