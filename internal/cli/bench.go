@@ -7,14 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"hearth/internal/checkpoint"
 	"hearth/internal/device"
-	"hearth/internal/dtype"
 	"hearth/internal/model"
 )
 
@@ -58,7 +55,7 @@ demo model. Keys and values of a context are made up too.`,
 	fs.DurationVar(&f.limits, "limits", 500*time.Millisecond, "time for measuring each of the device's limits, before and after; 0: no shares are given")
 	fs.BoolVar(&f.asJSON, "json", false, "print JSON")
 	fs.StringVar(&f.plot, "plot", "", "draw the shares into this SVG file")
-	f.where.add(fs)
+	f.where.add(fs, s)
 	fs.IntVar(&f.work.chunk, "max-num-batched-tokens", 0, "tokens of a prompt computed in one step (default 512; on a GPU 2048)")
 	f.hub.add(fs)
 	return c
@@ -151,13 +148,25 @@ func (f *benchFlags) bench(ctx context.Context, s Streams, d device.Device, w mo
 		return err
 	}
 	info := d.Info()
-	for _, p := range work.choose(c, info.KVFormat, f.budget(w, &info)) {
+	sizer, _ := d.(device.Sizer)
+	budget, err := f.budget(w, &info, sizer)
+	if err != nil {
+		return err
+	}
+	for _, p := range work.choose(c, info.KVFormat, budget) {
 		r.Notes = append(r.Notes, fmt.Sprintf("left out, since keys and values of %d sequences at position %d do not fit; --batch and --context insist", p.batch, p.context))
 	}
 	limits := work.room(c)
 	r.Model.Layers, r.Model.PrefillChunk, r.Model.KVBytes = c.Layers, work.chunk, kvBytes(c, info.KVFormat, &limits)
 	if err := f.fits(w, d, r.Model.KVBytes); err != nil {
 		return err
+	}
+	if sizer != nil {
+		need, err := footprint(w, sizer, limits)
+		if err != nil {
+			return err
+		}
+		r.Device.Memory = &benchMemory{Planned: need.Bytes() + r.Model.KVBytes}
 	}
 	if err := r.meter(d, f.limits); err != nil {
 		return err
@@ -174,7 +183,7 @@ func (f *benchFlags) bench(ctx context.Context, s Streams, d device.Device, w mo
 
 // load loads the model, times it and closes it.
 func (f *benchFlags) load(ctx context.Context, s Streams, d device.Device, w model.Weights, limits device.Limits, r *benchReport) (err error) {
-	start := time.Now()
+	before, start := d.Info(), time.Now()
 	bar := newProgress(s.Err, "loading layers", int64(r.Model.Layers), true)
 	m, err := model.Load(w, d, model.Plan{Limits: limits, MaxContext: w.Config().MaxPosition}, func(done, _ int) { bar.set(int64(done)) })
 	bar.finish()
@@ -186,7 +195,14 @@ func (f *benchFlags) load(ctx context.Context, s Streams, d device.Device, w mod
 	c := &cost{m.Reads(), w.Config()}
 	r.Model.WeightBytes = c.Dense + c.Experts + c.Head
 	r.Model.BytesToken, r.Model.FlopsToken = c.decodeBytes(1, 0), c.rowFlops()
-	return f.work.run(ctx, s, m, c, limits, r)
+	if err := f.work.run(ctx, s, m, c, limits, r); err != nil {
+		return err
+	}
+	if x := r.Device.Memory; x != nil {
+		held, after := m.Memory(), d.Info()
+		x.Held, x.Taken, x.Before = held.Weights+held.KV+held.Activation, before.Free-after.Free, before.Memory-before.Free
+	}
+	return nil
 }
 
 // run times everything.
@@ -238,57 +254,4 @@ func (r *benchReport) meter(d device.Device, t time.Duration) error {
 		*x.best = max(*x.best, v)
 	}
 	return nil
-}
-
-// kvBytes is what the pages take.
-func kvBytes(c *checkpoint.Config, f dtype.Format, l *device.Limits) int64 {
-	full, window := model.KVPerToken(c, f)
-	return (full*int64(l.FullPages) + window*int64(l.WindowPages)) * int64(l.PageSize)
-}
-
-// usable is the part of the free memory that bench takes.
-func usable(info *device.Info) int64 { return info.Free * 15 / 16 }
-
-// budget is about what is left for keys and values; 0: unknown.
-func (f *benchFlags) budget(w model.Weights, info *device.Info) int64 {
-	if info.Free == 0 {
-		return 0
-	}
-	left := usable(info)
-	switch w := w.(type) {
-	case *made:
-		left -= w.bytes()
-		if info.Kind != "cpu" {
-			left -= w.headBytes() + reserved // which holds the embedding on its own, and more for each token of a step
-		}
-	case *checkpoint.Checkpoint:
-		if info.Kind != "cpu" {
-			left -= w.Size() + reserved
-		}
-	}
-	return max(left, 1)
-}
-
-// fits refuses what the machine's memory cannot hold: made-up weights and keys and values on the CPU. A GPU's session
-// refuses by itself.
-func (f *benchFlags) fits(w model.Weights, d device.Device, kv int64) error {
-	info := d.Info()
-	m, ok := w.(*made)
-	need := kv
-	if ok {
-		need += m.bytes()
-	}
-	if info.Kind != "cpu" || info.Free == 0 || need <= usable(&info) {
-		return nil
-	}
-	if !ok {
-		return fmt.Errorf("keys and values need %s, %s are free: use a smaller --batch or --context", model.Bytes(kv), model.Bytes(info.Free))
-	}
-	layer := (m.bytes() - m.headBytes() + kv) / int64(m.config.Layers)
-	advice := "use a smaller --batch or --context, or a GPU"
-	if fit := (usable(&info) - m.headBytes()) / layer; fit > 0 {
-		advice = fmt.Sprintf("use --layers %d, %s", fit, strings.TrimPrefix(advice, "use "))
-	}
-	return fmt.Errorf("%s with experts in %s takes %s of memory and %s of keys and values, %s are free: %s",
-		f.shape, f.format, model.Bytes(m.bytes()), model.Bytes(kv), model.Bytes(info.Free), advice)
 }

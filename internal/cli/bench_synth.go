@@ -92,10 +92,15 @@ func (m *made) String() string {
 
 // bytes is the memory that all weights take, before any is made.
 func (m *made) bytes() int64 {
-	outline := *m
-	outline.outline = true
-	r, _ := model.StoredReads(&outline) // which cannot fail here
+	r, _ := model.StoredReads(m.outlined()) // which cannot fail here
 	return r.Dense + r.Experts + r.Head
+}
+
+// outlined is the same model without content.
+func (m *made) outlined() *made {
+	outline := *m
+	outline.outline, outline.head = true, dtype.Plane{}
+	return &outline
 }
 
 func (m *made) headBytes() int64 { return 2 * int64(m.config.Vocab) * int64(m.config.Hidden) }

@@ -37,6 +37,17 @@ type benchDevice struct {
 	Kind     string `json:"kind"`
 	Detail   string `json:"detail"`
 	KVFormat string `json:"kv_cache_dtype"`
+
+	Memory *benchMemory `json:"memory,omitempty"` // of a GPU
+}
+
+// benchMemory compares what was planned with what the driver says, in bytes. Before the model the card held the driver's
+// own, the context of this process and whatever others have there.
+type benchMemory struct {
+	Planned int64 `json:"planned_bytes"`
+	Held    int64 `json:"allocated_bytes"` // by the session's books
+	Taken   int64 `json:"taken_bytes"`     // by the driver's, compiled kernels and graphs included
+	Before  int64 `json:"before_bytes"`
 }
 
 type benchDecode struct {
@@ -107,6 +118,10 @@ func (r *benchReport) print(w io.Writer) {
 	p.line("weights", "%s in %d layers, loaded in %.1f s", model.Bytes(m.WeightBytes), m.Layers, m.LoadSeconds)
 	p.line("device", "%s: %s", r.Device.Name, r.Device.Detail)
 	p.line("KV cache", "%s, %s", model.Bytes(m.KVBytes), r.Device.KVFormat)
+	if x := r.Device.Memory; x != nil {
+		p.line("GPU memory", "%s planned, %s allocated, %s taken by the driver's count; %s with the %s before it", model.Bytes(x.Planned), model.Bytes(x.Held),
+			model.Bytes(x.Taken), model.Bytes(x.Taken+x.Before), model.Bytes(x.Before))
+	}
 	if r.Bandwidth > 0 {
 		p.line("memory", "%.1f GB/s read, measured in this run", r.Bandwidth/1e9)
 	}

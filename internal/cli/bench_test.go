@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"hearth/internal/cuda"
 	"hearth/internal/device"
 	"hearth/internal/dtype"
 	"hearth/internal/model"
@@ -82,7 +83,7 @@ func TestBenchCost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.outline = true
+	m = m.outlined()
 	r, err := model.StoredReads(m)
 	if err != nil {
 		t.Fatal(err)
@@ -245,18 +246,27 @@ func TestBenchTrims(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &benchFlags{}
 	for _, x := range []struct {
 		free int64
 		want []benchPoint
 	}{
 		{80 << 30, nil},
 		{24 << 30, []benchPoint{{128, 4096}}},
-		{16 << 30, []benchPoint{{8, 4096}, {32, 4096}, {128, 4096}}},
+		{16 << 30, []benchPoint{{32, 4096}, {128, 4096}}},
 	} {
 		work := benchWork{}
 		work.fillDefaults("cuda")
-		out := work.choose(&m.config, dtype.BF16, f.budget(m, &device.Info{Kind: "cuda", Free: x.free}))
+		p, err := cuda.OnPaper(cuda.Card{Name: "card", Major: 8, Minor: 6, SMs: 82, Memory: x.free}, 0, cuda.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		info := p.Info()
+		f := &benchFlags{work: work}
+		budget, err := f.budget(m, &info, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := work.choose(&m.config, dtype.BF16, budget)
 		if d := cmp.Diff(x.want, out, cmp.AllowUnexported(benchPoint{})); d != "" {
 			t.Errorf("%d GiB free:\n%s", x.free>>30, d)
 		}

@@ -66,7 +66,7 @@ message and the answer is plain text. Without MODEL it talks to the small demo m
 	fs.Int64Var(&f.seed, "seed", 0, "the same seed gives the same answer")
 	fs.IntVar(&f.maxTokens, "max-tokens", 0, "longest answer, reasoning included (default: what the context leaves)")
 	fs.BoolVar(&f.reasoning, "reasoning", false, "in a pipe, print the reasoning to standard error")
-	f.model.add(fs)
+	f.model.add(fs, s)
 	return c
 }
 

@@ -17,6 +17,8 @@ import (
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
+
+	gpus openGPU // nil: those of this machine
 }
 
 // Main runs one command line and returns the exit status: 0 done, 1 failed, 2 called wrongly.

@@ -23,9 +23,30 @@ type deviceFlags struct {
 	gpuMemory   float64
 	kvCacheType string
 	denseQuant  string
+
+	gpus openGPU
 }
 
-func (f *deviceFlags) add(fs *pflag.FlagSet) {
+// gpu is a GPU in use.
+type gpu interface {
+	device.Device
+	device.Sizer
+	io.Closer
+}
+
+// openGPU makes GPU number ordinal ready. Its error wraps device.ErrNotSupported where another machine could.
+type openGPU func(ordinal int, o cuda.Options) (gpu, error)
+
+func openCUDA(ordinal int, o cuda.Options) (gpu, error) {
+	d, err := cuda.Open(ordinal, o)
+	if err != nil {
+		return nil, err // and not a device that is nil
+	}
+	return d, nil
+}
+
+func (f *deviceFlags) add(fs *pflag.FlagSet, s Streams) {
+	f.gpus = s.gpus
 	fs.StringVar(&f.device, "device", "auto", "where to run: auto, cuda, cuda:N or cpu")
 	fs.IntVar(&f.threads, "threads", 0, "CPU threads (default: every core)")
 	fs.Float64Var(&f.gpuMemory, "gpu-memory-utilization", 0, "share of the GPU's memory that may be used (default 0.9)")
@@ -73,7 +94,7 @@ func (f *deviceFlags) lossy() (names []string, err error) {
 }
 
 // openGPU opens the GPU that the flags name. It returns none, and the reason in words, where auto has to do without.
-func (f *deviceFlags) openGPU(log *slog.Logger) (d *cuda.Device, why string, err error) {
+func (f *deviceFlags) openGPU(log *slog.Logger) (d gpu, why string, err error) {
 	n, gpu, must, err := f.ordinal()
 	if err != nil {
 		return nil, "", err
@@ -83,7 +104,11 @@ func (f *deviceFlags) openGPU(log *slog.Logger) (d *cuda.Device, why string, err
 		return nil, "", err
 	}
 	if gpu {
-		d, err = cuda.Open(n, cuda.Options{Log: log, Int8KV: f.kvCacheType == "int8", Int8Dense: f.denseQuant == "int8"})
+		open := f.gpus
+		if open == nil {
+			open = openCUDA
+		}
+		d, err = open(n, cuda.Options{Log: log, Int8KV: f.kvCacheType == "int8", Int8Dense: f.denseQuant == "int8"})
 		if err == nil {
 			return d, "", nil
 		}
@@ -112,8 +137,11 @@ func (f *deviceFlags) openCPU() (device.Device, error) {
 // open picks the device for a program that plans its memory itself. why tells of a GPU that auto passed over.
 func (f *deviceFlags) open(log *slog.Logger) (d device.Device, why string, err error) {
 	gpu, why, err := f.openGPU(log)
-	if err != nil || gpu != nil {
-		return gpu, why, err
+	if err != nil {
+		return nil, "", err
+	}
+	if gpu != nil {
+		return gpu, "", nil
 	}
 	d, err = f.openCPU()
 	return d, why, err
@@ -181,9 +209,11 @@ func (r *loaded) planOn(d device.Device, f *modelFlags) error {
 		if r.weights.Changes() {
 			w = r.weights
 		}
-		if q.Fixed, err = model.Footprint(w, s, limits); err != nil {
+		need, err := model.NewFootprint(w, s, limits)
+		if err != nil {
 			return fmt.Errorf("%s: %w", r.checkpoint.Path(), err)
 		}
+		q.Fixed = need.Bytes()
 	}
 	plan, err := model.NewPlan(f.off.Config(r.checkpoint.Config()), info, q)
 	if err != nil {

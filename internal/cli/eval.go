@@ -50,7 +50,7 @@ the reference's own answers. Without MODEL it scores the embedded demo model on 
 	fs.BoolVar(&f.failures, "failures", false, "list the wrong answers")
 	fs.IntVar(&f.limit, "limit", 0, "ask only this many items, spread evenly")
 	fs.StringSliceVar(&f.ablate, "ablate", nil, "switch off sinks, windows or both, as engines without them do")
-	f.model.add(fs)
+	f.model.add(fs, s)
 	return c
 }
 

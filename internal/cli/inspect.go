@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"hearth/internal/checkpoint"
 	"hearth/internal/cpu"
+	"hearth/internal/cuda"
 	"hearth/internal/device"
 	"hearth/internal/dtype"
 	"hearth/internal/model"
@@ -27,7 +29,7 @@ func newInspect(s Streams) *cobra.Command {
 		Use:   "inspect [MODEL]",
 		Short: "Show what a checkpoint holds and whether it fits",
 		Long: `Inspect reads a checkpoint's headers: its layout, its shapes against its configuration, bytes by part and format,
-the KV cache a token takes, and whether it fits this machine or a named card, with the reasons. With --verify it reads every
+the KV cache a token takes, and whether it fits this machine's processor and GPU, or a named card, with the reasons. With --verify it reads every
 value too, and fails if one is such as no sound checkpoint has.`,
 		Example: "  hearth inspect ./gpt-oss-20b --gpu rtx3090\n  hearth inspect ./gpt-oss-20b --json | jq .parts",
 		Args:    atMost(1, "a model: a folder, a file or ORG/NAME"),
@@ -37,7 +39,7 @@ value too, and fails if one is such as no sound checkpoint has.`,
 				return err
 			}
 			defer c.Close()
-			r, err := inspect(c, gpu, length)
+			r, err := inspect(c, gpu, length, s)
 			if err != nil {
 				return err
 			}
@@ -117,6 +119,9 @@ type fit struct {
 	Fits      bool     `json:"fits"`
 	Available int64    `json:"available_bytes"`
 	Needed    int64    `json:"needed_bytes"`
+	Weights   int64    `json:"weight_bytes,omitempty"` // of what is needed; a GPU's
+	KV        int64    `json:"kv_cache_bytes,omitempty"`
+	Step      int64    `json:"activation_bytes,omitempty"`
 	Reasons   []string `json:"reasons"`
 }
 
@@ -129,7 +134,7 @@ func openModel(ctx context.Context, w io.Writer, arg string, files *hubFlags) (*
 	return checkpoint.Open(path)
 }
 
-func inspect(c *checkpoint.Checkpoint, gpu string, context int) (*report, error) {
+func inspect(c *checkpoint.Checkpoint, gpu string, context int, s Streams) (*report, error) {
 	k := c.Config()
 	if context < 0 || context > k.MaxPosition {
 		return nil, fmt.Errorf("--max-model-len %d: the model was made for 1 to %d positions", context, k.MaxPosition)
@@ -149,12 +154,19 @@ func inspect(c *checkpoint.Checkpoint, gpu string, context int) (*report, error)
 		return nil, err
 	}
 	r.Fits = append(r.Fits, fitsMachine(c, cpuDevice.Info(), context))
+	if err := r.fitsHere(c, s); err != nil {
+		return nil, err
+	}
 	if gpu != "" {
 		chosen, err := findCard(gpu)
 		if err != nil {
 			return nil, err
 		}
-		r.Fits = append(r.Fits, r.fitsCard(&chosen))
+		verdict, err := r.fitsCard(c, chosen)
+		if err != nil {
+			return nil, err
+		}
+		r.Fits = append(r.Fits, verdict)
 	}
 	return r, nil
 }
@@ -238,27 +250,72 @@ func fitsMachine(c *checkpoint.Checkpoint, info device.Info, context int) fit {
 	return f
 }
 
-// fitsCard judges a card from its data sheet: weights in their own format, keys and values in BF16.
-func (r *report) fitsCard(k *card) fit {
-	f := fit{Where: k.Name, Available: k.Memory - reserved, Needed: r.SizeBytes + r.KV.BytesAtContext}
+// fitsGPU judges a GPU as serve would plan it: weights in their own format, keys and values of one sequence in BF16.
+func (r *report) fitsGPU(c model.Weights, where string, info device.Info, s device.Sizer) (fit, error) {
+	q := model.Request{MaxSeqs: 1, MaxTokens: gpuTokens}
+	f := fit{Where: where, Available: max(q.Usable(info), 0)}
+	limits, err := q.Limits()
+	if err != nil {
+		return f, err
+	}
+	need, err := model.NewFootprint(c, s, limits)
+	if errors.Is(err, device.ErrNotSupported) {
+		f.Reasons = append(f.Reasons, err.Error())
+		return f, nil
+	}
+	if err != nil {
+		return f, err
+	}
+	q.Fixed = need.Bytes()
+	roomy := device.Info{Memory: 1 << 50, Free: 1 << 50, KVFormat: info.KVFormat}
+	whole, err := model.NewPlan(c.Config(), roomy, model.Request{MaxSeqs: 1, MaxTokens: gpuTokens, Fixed: q.Fixed, MaxContext: r.KV.Context})
+	if err != nil {
+		return f, err
+	}
+	f.Weights, f.KV, f.Step, f.Needed = need.Weights, whole.KVBytes, need.Step, q.Fixed+whole.KVBytes
 	f.Fits = f.Needed <= f.Available
-	rest := f.Available - r.SizeBytes
+	rest := f.Available - q.Fixed - whole.PerSequence
 	switch {
 	case f.Fits:
-		more := (f.Available - f.Needed) / max(r.KV.BytesPerToken, 1)
-		f.Reasons = append(f.Reasons, fmt.Sprintf("one sequence of %d positions fits, with room for %d positions more", r.KV.Context, more))
-	case rest > r.KV.BytesPerWindow:
-		f.Reasons = append(f.Reasons, fmt.Sprintf("weights fit, a context of %d does not: --max-model-len %d would", r.KV.Context, (rest-r.KV.BytesPerWindow)/max(r.KV.BytesPerToken, 1)))
+		f.Reasons = append(f.Reasons, fmt.Sprintf("one sequence of %d positions fits, with room for %d positions more", r.KV.Context, (f.Available-f.Needed)/max(whole.PerToken, 1)))
+	case rest > 0:
+		f.Reasons = append(f.Reasons, fmt.Sprintf("weights fit, a context of %d does not: --max-model-len %d would", r.KV.Context, rest/max(whole.PerToken, 1)))
 	default:
-		f.Reasons = append(f.Reasons, fmt.Sprintf("weights of %s are more than the %s that the card leaves", model.Bytes(r.SizeBytes), model.Bytes(f.Available)))
+		f.Reasons = append(f.Reasons, fmt.Sprintf("weights of %s are more than the %s that may be used", model.Bytes(need.Weights), model.Bytes(f.Available)))
 		if r.Config.BitsWeight > 8 {
 			f.Reasons = append(f.Reasons, "a 4-bit form of the same model (MXFP4 or NF4) takes about a third of it")
 		}
 	}
-	f.Reasons = append(f.Reasons, fmt.Sprintf("%s kept back for the driver, the context and activations", model.Bytes(reserved)))
+	f.Reasons = append(f.Reasons, fmt.Sprintf("weights %s, keys and values %s, activations %s; %s of %s are taken already, by the driver for a start, and a tenth is left free",
+		model.Bytes(f.Weights), model.Bytes(f.KV), model.Bytes(f.Step), model.Bytes(info.Memory-info.Free), model.Bytes(info.Memory)))
+	return f, nil
+}
+
+// fitsCard judges a card from its data sheet.
+func (r *report) fitsCard(c model.Weights, k cuda.Card) (fit, error) {
+	p, err := cuda.OnPaper(k, reserved, cuda.Options{})
+	if err != nil {
+		return fit{}, err
+	}
+	f, err := r.fitsGPU(c, k.Name, p.Info(), p)
 	if f.Fits {
 		f.Reasons = append(f.Reasons, fmt.Sprintf("at most %.0f tokens a second at one stream: %d GB/s over %s read a token",
-			float64(k.Bandwidth)*1e9/float64(r.Config.BytesToken), k.Bandwidth, model.Bytes(r.Config.BytesToken)))
+			float64(k.Bandwidth)/float64(r.Config.BytesToken), k.Bandwidth/1e9, model.Bytes(r.Config.BytesToken)))
 	}
-	return f
+	return f, err
+}
+
+// fitsHere judges the GPU of this machine that --device auto would take. Where there is none, there is nothing to say:
+// hearth doctor has the reasons.
+func (r *report) fitsHere(c model.Weights, s Streams) (err error) {
+	f := deviceFlags{device: "auto", gpus: s.gpus}
+	d, _, err := f.openGPU(nil)
+	if err != nil || d == nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	info := d.Info()
+	verdict, err := r.fitsGPU(c, "this machine's "+info.Name, info, d)
+	r.Fits = append(r.Fits, verdict)
+	return err
 }

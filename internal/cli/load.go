@@ -16,7 +16,6 @@ import (
 
 	"hearth/internal/checkpoint"
 	"hearth/internal/convert"
-	"hearth/internal/cuda"
 	"hearth/internal/device"
 	"hearth/internal/engine"
 	"hearth/internal/harmony"
@@ -43,8 +42,8 @@ type modelFlags struct {
 	hub           hubFlags
 }
 
-func (f *modelFlags) add(fs *pflag.FlagSet) {
-	f.addDevice(fs)
+func (f *modelFlags) add(fs *pflag.FlagSet, s Streams) {
+	f.where.add(fs, s)
 	fs.IntVar(&f.maxModelLen, "max-model-len", 0, "positions a conversation may reach (default: the model's, or what fits)")
 	fs.IntVar(&f.maxSeqs, "max-num-seqs", 0, "sequences that run at once (default 16)")
 	fs.IntVar(&f.maxTokens, "max-num-batched-tokens", 0, "tokens computed in one step (default 512, on a GPU 2048)")
@@ -58,9 +57,6 @@ func (f *modelFlags) add(fs *pflag.FlagSet) {
 	f.hub.add(fs)
 }
 
-// addDevice is the part of the flags that says where to run.
-func (f *modelFlags) addDevice(fs *pflag.FlagSet) { f.where.add(fs) }
-
 // loaded is a model that answers: everything serve and chat need.
 type loaded struct {
 	checkpoint *checkpoint.Checkpoint
@@ -73,7 +69,7 @@ type loaded struct {
 	harmony    *harmony.Encoding // nil when the tokenizer has no Harmony markers
 	on         device.Device
 	device     device.Info
-	gpu        *cuda.Device // given back at the end; nil: none
+	gpu        gpu // given back at the end; nil: none
 }
 
 func (r *loaded) Close() error {
@@ -131,12 +127,6 @@ func modelExists(path string) error {
 		return fmt.Errorf("%s: no such folder here; if it is a Hugging Face repository, download it with 'hearth pull %s' and name the folder that this prints", path, path)
 	}
 	return fmt.Errorf("%s: no such file or folder: name a folder with *.safetensors files", path)
-}
-
-// pickDevice is for programs that plan the device's memory themselves.
-func pickDevice(f *modelFlags) (device.Device, error) {
-	d, _, err := f.where.open(nil)
-	return d, err
 }
 
 // loadTokenizer takes the tokenizer that the flag names, else the model's own, else the built-in one.

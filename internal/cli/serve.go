@@ -59,7 +59,7 @@ Flags have vLLM's names where vLLM has them.`,
 	fs.StringVar(&f.date, "system-date", "today", "date in the system message: today (UTC), none, or YYYY-MM-DD, which keeps prompts cached past midnight")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.BoolVar(&f.cors, "cors", false, "let any web page call this server")
-	f.model.add(fs)
+	f.model.add(fs, s)
 	return c
 }
 

@@ -45,7 +45,7 @@ func open(d *driver, ordinal int, o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.memory.granule = 2 << 20 // what the driver maps at a time
+	c.memory.granule = granule
 	if !o.NoCache {
 		c.modules.cache.dir = o.CacheDir
 		if o.CacheDir == "" {

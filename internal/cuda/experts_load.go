@@ -43,8 +43,9 @@ type expertPlan struct {
 	parts        []*dtype.Plane
 	split        int // 1: two parts an expert
 	transposed   bool
-	block        int // NF4, FP4: runs of 64 weights under one scale
-	shift        int // nested: log2 of runs under one scale of scales
+	outline      bool // there is nothing to load
+	block        int  // NF4, FP4: runs of 64 weights under one scale
+	shift        int  // nested: log2 of runs under one scale of scales
 	unnest       bool
 	nestedScales int // in all
 	sizes        [4]int64
@@ -68,8 +69,10 @@ func planExperts(w *device.Experts) (*expertPlan, error) {
 	}
 	first := p.parts[0]
 	for i, x := range p.parts {
-		if err := x.Check(); err != nil {
-			return nil, fmt.Errorf("expert %d: %w", i>>p.split, err)
+		if p.outline = first.Outline(); !p.outline {
+			if err := x.Check(); err != nil {
+				return nil, fmt.Errorf("expert %d: %w", i>>p.split, err)
+			}
 		}
 		if x.Rows<<p.split != p.rows || x.Cols != p.cols || x.Format != first.Format || x.Transposed != first.Transposed {
 			return nil, fmt.Errorf("expert %d is %v [%d, %d], expert 0 is %v [%d, %d]: want all alike", i>>p.split, x.Format, x.Rows, x.Cols, first.Format, first.Rows, first.Cols)
@@ -106,6 +109,9 @@ func (p *expertPlan) choose(x *dtype.Plane) error {
 		return fmt.Errorf("experts in %v have no GPU kernel: convert the model to MXFP4, NF4 or BF16 experts (hearth convert), or quantise while loading (--quantization bitsandbytes): %w", x.Format, device.ErrNotSupported)
 	}
 	q := x.Quant
+	if q == nil || q.Block == 0 {
+		return fmt.Errorf("experts in %v have no scales", x.Format)
+	}
 	if q.Block%64 != 0 {
 		return fmt.Errorf("experts in %v with blocks of %d weights have no GPU kernel, want a multiple of 64: %w", x.Format, q.Block, device.ErrNotSupported)
 	}
@@ -191,6 +197,9 @@ func (e *expertOps) load(u *uploader, w *device.Experts, _ bool) (expertWeight, 
 	p, err := planExperts(w)
 	if err != nil {
 		return expertWeight{}, err
+	}
+	if p.outline {
+		return expertWeight{}, errors.New("expert weights have a shape and no content")
 	}
 	x, err := e.reserve(p.format, len(p.stack.Even), p.rows, p.cols, p.sizes)
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 
 // What every GPU of compute capability 8.0 and up has; 8.6 sets the least.
 const (
-	leastShared = 99 << 10 // bytes a block
 	mostThreads = 1024
 )
 

@@ -28,7 +28,10 @@ func (u use) String() string {
 	return [...]string{"weights", "the KV cache", "activations", "workspace", "loading"}[u]
 }
 
-const alignment = 256
+const (
+	alignment = 256
+	granule   = 2 << 20 // what the driver maps at a time
+)
 
 // books is the memory of a context. The driver hands out physical memory in granules; what a request leaves of its last
 // granule serves later, smaller requests for the same use. So a chunk goes back to the driver when all of its buffers are

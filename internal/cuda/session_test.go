@@ -282,7 +282,7 @@ func TestSizes(t *testing.T) {
 			lim := device.Limits{MaxTokens: 600, MaxSeqs: 3, MaxLogits: 5, PageSize: 16, FullPages: 400, WindowPages: 9, MaxBlocks: 100}
 			planned := lim
 			planned.FullPages, planned.WindowPages = 0, 0
-			fixed, err := model.Footprint(cp, d, planned)
+			need, err := model.NewFootprint(cp, d, planned)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -295,6 +295,7 @@ func TestSizes(t *testing.T) {
 			if kv := full*400*16 + window*9*16; mem.KV < kv || mem.KV > kv+4<<20 {
 				t.Errorf("%s %+v: %d bytes of KV, planned %d", folder, o, mem.KV, kv)
 			}
+			fixed := need.Bytes()
 			if took := mem.Weights + mem.Activation; took > fixed || fixed-took > int64(cp.Config().Layers+4)*c.memory.granule { // each part rounds up
 				t.Errorf("%s %+v: %d bytes, planned %d", folder, o, took, fixed)
 			}
@@ -302,5 +303,56 @@ func TestSizes(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// The driver's own count agrees with the books: nothing is taken that was not planned, but for compiled kernels and graphs.
+func TestDriverCount(t *testing.T) {
+	for name, c := range parityContexts(t) {
+		t.Run(name, func(t *testing.T) {
+			c.memory.granule = granule
+			defer func() { c.memory.granule = 0 }()
+			extra := int64(64 << 20)
+			if name == "sim" {
+				extra = 4 << 20 // its page-locked memory
+			}
+			free := func() int64 { n, _, _ := c.d.memoryInfo(); return n }
+			d := &Device{c: c}
+			c.enter()
+			defer c.leave()
+			start := free()
+			cp := openTiny(t, "tiny-a/hf-mxfp4")
+			lim := device.Limits{MaxTokens: 64, MaxSeqs: 2, MaxLogits: 2, PageSize: 16, FullPages: 40, WindowPages: 9}
+			need, err := model.NewFootprint(cp, d, lim)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := model.Load(cp, d, model.Plan{Limits: lim}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			table := []int32{4, 2}
+			for at, n := range []int{1, 1, 7} {
+				b := &device.Batch{Seqs: []device.Seq{{Count: n, Full: table, Window: table}}, Logits: []device.LogitRow{{Row: n - 1, Target: -1, Sample: &device.Sampling{}}}}
+				for i := range n {
+					b.Tokens, b.Positions = append(b.Tokens, 7), append(b.Positions, int32(at+i))
+				}
+				if err := m.Step(b, make([]device.Output, 1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			full, window := model.KVPerToken(cp.Config(), d.Info().KVFormat)
+			held, taken, planned := m.Memory(), start-free(), need.Bytes()+full*40*16+window*9*16
+			t.Logf("planned %d, allocated %d, taken %d, %d of the card before", planned, held.Weights+held.KV+held.Activation, taken, d.Info().Memory-start)
+			if taken < held.Weights+held.KV+held.Activation || taken > planned+granule+extra {
+				t.Errorf("the driver counts %d bytes, planned %d, allocated %+v", taken, planned, held)
+			}
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+			if left := start - free(); left > extra {
+				t.Errorf("%d bytes stay taken", left)
+			}
+		})
 	}
 }

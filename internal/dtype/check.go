@@ -45,6 +45,9 @@ func (p *Plane) Check() error {
 	return nil
 }
 
+// Outline says that the plane has a shape and no content: it can be planned for, and nothing else.
+func (p *Plane) Outline() bool { return len(p.Data) == 0 }
+
 func (p *Plane) name() string { return fmt.Sprintf("%v plane [%d, %d]", p.Format, p.Rows, p.Cols) }
 
 // dataBytes is the length that Data must have.

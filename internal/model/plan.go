@@ -109,13 +109,17 @@ func (r Request) Limits() (device.Limits, error) {
 	return l, nil
 }
 
+// Usable is what may be taken of a device's own memory: its share, less what others hold.
+func (r Request) Usable(info device.Info) int64 {
+	return min(int64(or(r.Fraction, defaultShare)*float64(info.Memory))-(info.Memory-info.Free), info.Free)
+}
+
 // kvBudget is the room for keys and values, in bytes.
 func kvBudget(info device.Info, r Request) (int64, error) {
 	if r.Fixed == 0 {
 		return or(r.KVBytes, or[int64](info.Free/4, unknownBudget)), nil
 	}
-	share := or(r.Fraction, defaultShare)
-	usable := min(int64(share*float64(info.Memory))-(info.Memory-info.Free), info.Free)
+	share, usable := or(r.Fraction, defaultShare), r.Usable(info)
 	rest := usable - r.Fixed
 	switch {
 	case rest <= 0:

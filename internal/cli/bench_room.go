@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"hearth/internal/checkpoint"
+	"hearth/internal/device"
+	"hearth/internal/dtype"
+	"hearth/internal/model"
+)
+
+// kvBytes is what the pages take.
+func kvBytes(c *checkpoint.Config, f dtype.Format, l *device.Limits) int64 {
+	full, window := model.KVPerToken(c, f)
+	return (full*int64(l.FullPages) + window*int64(l.WindowPages)) * int64(l.PageSize)
+}
+
+// usable is the part of the free memory that bench takes.
+func usable(info *device.Info) int64 { return info.Free * 15 / 16 }
+
+// budget is what is left for keys and values; 0: unknown.
+func (f *benchFlags) budget(w model.Weights, info *device.Info, s device.Sizer) (int64, error) {
+	if info.Free == 0 {
+		return 0, nil
+	}
+	left := usable(info)
+	if s != nil {
+		all := f.work
+		all.choose(w.Config(), info.KVFormat, 0)
+		need, err := footprint(w, s, all.room(w.Config()))
+		return max(left-need.Bytes(), 1), err
+	}
+	if m, ok := w.(*made); ok {
+		left -= m.bytes()
+	}
+	return max(left, 1), nil
+}
+
+// footprint is what a device takes beside the pages.
+func footprint(w model.Weights, s device.Sizer, l device.Limits) (model.Footprint, error) {
+	if m, ok := w.(*made); ok {
+		w = m.outlined()
+	}
+	l.FullPages, l.WindowPages = 0, 0
+	return model.NewFootprint(w, s, l)
+}
+
+// fits refuses what the machine's memory cannot hold: made-up weights and keys and values on the CPU. A GPU's session
+// refuses by itself.
+func (f *benchFlags) fits(w model.Weights, d device.Device, kv int64) error {
+	info := d.Info()
+	m, ok := w.(*made)
+	need := kv
+	if ok {
+		need += m.bytes()
+	}
+	if info.Kind != "cpu" || info.Free == 0 || need <= usable(&info) {
+		return nil
+	}
+	if !ok {
+		return fmt.Errorf("keys and values need %s, %s are free: use a smaller --batch or --context", model.Bytes(kv), model.Bytes(info.Free))
+	}
+	layer := (m.bytes() - m.headBytes() + kv) / int64(m.config.Layers)
+	advice := "use a smaller --batch or --context, or a GPU"
+	if fit := (usable(&info) - m.headBytes()) / layer; fit > 0 {
+		advice = fmt.Sprintf("use --layers %d, %s", fit, strings.TrimPrefix(advice, "use "))
+	}
+	return fmt.Errorf("%s with experts in %s takes %s of memory and %s of keys and values, %s are free: %s",
+		f.shape, f.format, model.Bytes(m.bytes()), model.Bytes(kv), model.Bytes(info.Free), advice)
+}

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"hearth/internal/cpu"
+	"hearth/internal/cuda"
+	"hearth/internal/device"
+	"hearth/internal/dtype"
+	"hearth/internal/testmodel"
+)
+
+// fakeGPU computes on the CPU and says that it is a GPU.
+type fakeGPU struct {
+	device.Device
+	memory, free int64
+	options      cuda.Options
+	steps        *atomic.Int64 // that its sessions have left before it is lost; nil: never
+	closed       *atomic.Int64
+}
+
+// fakeGPUs opens one with so much memory. closed counts how often it was given back.
+func fakeGPUs(memory int64, steps *atomic.Int64) (open openGPU, closed *atomic.Int64) {
+	closed = &atomic.Int64{}
+	return func(ordinal int, o cuda.Options) (gpu, error) {
+		if ordinal > 0 {
+			return nil, fmt.Errorf("there is no GPU %d: this machine has 1, counted from 0", ordinal)
+		}
+		d, err := cpu.New(cpu.Options{Level: "portable"})
+		if err != nil {
+			return nil, err
+		}
+		return &fakeGPU{d, memory, memory - 1<<28, o, steps, closed}, nil
+	}, closed
+}
+
+func (g *fakeGPU) Info() device.Info {
+	return device.Info{Name: "Fake RTX", Kind: "cuda", Detail: "of a test", Memory: g.memory, Free: g.free, KVFormat: dtype.BF16}
+}
+func (g *fakeGPU) LayerBytes(*device.Layer) (int64, error)             { return 1 << 20, nil }
+func (g *fakeGPU) HeadBytes(dtype.Plane) (int64, error)                { return 2 << 20, nil }
+func (g *fakeGPU) StepBytes(device.Spec, device.Limits) (int64, error) { return 3 << 20, nil }
+func (g *fakeGPU) Close() error                                        { g.closed.Add(1); return nil }
+func (g *fakeGPU) NewSession(s device.Spec, l device.Limits) (device.Session, error) {
+	x, err := g.Device.NewSession(s, l)
+	if err != nil || g.steps == nil {
+		return x, err
+	}
+	return &mortal{x, g.steps}, nil
+}
+
+// mortal is a session whose device is lost after some steps.
+type mortal struct {
+	device.Session
+	left *atomic.Int64
+}
+
+func (m *mortal) Finish(out []device.Output) error {
+	if m.left.Add(-1) < 0 {
+		return fmt.Errorf("Fake RTX: %w: cuGraphLaunch: CUDA_ERROR_ECC_UNCORRECTABLE (214)", device.ErrLost)
+	}
+	return m.Session.Finish(out)
+}
+
+// Inspect judges the GPU that is here without being asked, and gives it back; where there is none it says nothing of it.
+func TestInspectHere(t *testing.T) {
+	dir := testmodel.Dir(t, "tiny-a/hf-mxfp4")
+	open, closed := fakeGPUs(1<<30, nil)
+	for _, x := range []struct {
+		gpus       openGPU
+		want, lack string
+	}{
+		{gpus: open, want: "this machine's Fake RTX: fits; needs 74.0 MiB"},
+		{gpus: func(int, cuda.Options) (gpu, error) { return nil, fmt.Errorf("none: %w", device.ErrNotSupported) }, want: "this machine's CPU", lack: "GPU"},
+		{gpus: func(int, cuda.Options) (gpu, error) { return nil, errors.New("none") }, want: "this machine's CPU", lack: "GPU"},
+	} {
+		var out, log bytes.Buffer
+		if status := Main(t.Context(), []string{"inspect", dir}, Streams{Out: &out, Err: &log, gpus: x.gpus}); status != 0 {
+			t.Errorf("exit status %d: %s", status, &log)
+		}
+		if !strings.Contains(out.String(), x.want) || x.lack != "" && strings.Contains(out.String(), x.lack) {
+			t.Errorf("want %q and not %q:\n%s", x.want, x.lack, &out)
+		}
+	}
+	if n := closed.Load(); n != 1 {
+		t.Errorf("given back %d times", n)
+	}
+}
+
+// Bench on a GPU compares its plan of the card's memory with the books and the driver's count.
+func TestBenchMemory(t *testing.T) {
+	open, _ := fakeGPUs(1<<30, nil)
+	args := []string{"bench", "--shape", "tiny", "--batch", "1", "--context", "0", "--prompt", "none", "--tokens", "1", "--limits", "0"}
+	var out, log bytes.Buffer
+	if status := Main(t.Context(), args, Streams{Out: &out, Err: &log, gpus: open}); status != 0 {
+		t.Fatalf("exit status %d: %s", status, &log)
+	}
+	// 2 layers of 1 MiB, the head's 2, 3 for steps, and few pages; the fake's count never changes.
+	if !regexp.MustCompile(`(?m)^GPU memory +7\.\d MiB planned, .* allocated, 0 B taken by the driver's count; 256\.0 MiB with the 256\.0 MiB before it$`).Match(out.Bytes()) {
+		t.Errorf("%s", &out)
+	}
+}
