@@ -89,7 +89,7 @@ func NewPlan(c *checkpoint.Config, info device.Info, r Request) (Plan, error) {
 		want, pages = fit, fit/p.PageSize
 	}
 	p.MaxContext, p.MaxBlocks = want, pages
-	p.share(pages, windowPages, pageBytes, int64(p.PageSize)*window, budget)
+	p.share(pages, windowPages, p.windowPool(c, windowPages), pageBytes, int64(p.PageSize)*window, budget)
 	return p, nil
 }
 
@@ -142,9 +142,9 @@ func (r *Request) moreRoom(need int64) string {
 
 // share gives what is left of the budget to more sequences, at most MaxSeqs of full length. Windows come first: they are
 // small, and every sequence needs one, however short it is.
-func (p *Plan) share(pages, windowPages int, pageBytes, windowPageBytes, budget int64) {
+func (p *Plan) share(pages, windowPages, windowPool int, pageBytes, windowPageBytes, budget int64) {
 	rest := budget - int64(pages)*pageBytes
-	p.WindowPages = windowPages * p.MaxSeqs
+	p.WindowPages = windowPool
 	if int64(p.WindowPages)*windowPageBytes > rest {
 		p.WindowPages = max(windowPages, int(rest/max(windowPageBytes, 1)))
 	}
@@ -153,17 +153,34 @@ func (p *Plan) share(pages, windowPages int, pageBytes, windowPageBytes, budget 
 	p.KVBytes = int64(p.FullPages)*pageBytes + int64(p.WindowPages)*windowPageBytes
 }
 
+// windowPool is how many window pages are worth having. The sequences of a batch share its tokens, so that only one of them
+// can hold a whole chunk beside its window; what a chunk has left behind goes before the next batch of its sequence. Three
+// more windows for each sequence keep the ends of prompts and answers that later prompts may begin with.
+func (p *Plan) windowPool(c *checkpoint.Config, windowPages int) int {
+	const windows = 4
+	window := windowPages
+	if w := widest(c); w > 0 {
+		window = min(pagesFor(w, p.PageSize)+2, windowPages)
+	}
+	return max(windowPages, min(p.MaxSeqs*windowPages, p.MaxSeqs*windows*window+2*pagesFor(p.MaxTokens, p.PageSize)))
+}
+
 // windowPages is how many window pages one sequence can hold at once: the window, the chunk being computed, and a
 // page cut at each end.
 func (p *Plan) windowPages(c *checkpoint.Config) int {
-	w := 0
-	for _, n := range c.Windows {
-		w = max(w, n)
-	}
+	w := widest(c)
 	if w == 0 {
 		return pagesFor(c.MaxPosition, p.PageSize)
 	}
 	return min(pagesFor(w+p.MaxTokens, p.PageSize)+1, pagesFor(c.MaxPosition, p.PageSize))
+}
+
+// widest is the largest sliding window, 0 where every layer is full.
+func widest(c *checkpoint.Config) (w int) {
+	for _, n := range c.Windows {
+		w = max(w, n)
+	}
+	return w
 }
 
 func pagesFor(positions, size int) int { return (positions + size - 1) / size }

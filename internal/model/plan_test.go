@@ -95,6 +95,31 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// Sequences share a batch's tokens: not each of them gets room for a whole chunk beside its window.
+func TestWindowPool(t *testing.T) {
+	for _, c := range []struct{ seqs, tokens, want int }{
+		{1, 2048, 137},                  // (128+2048)/16, and a page cut
+		{2, 2048, 274},                  // two of them are less than the shared pool
+		{16, 2048, 16*4*10 + 2*2048/16}, // not 16*137
+		{128, 512, 128*4*10 + 2*512/16}, // not 128*41
+		{16, 16, 16 * (128/16 + 16/16 + 1)},
+	} {
+		p, err := NewPlan(b20(), device.Info{Name: "card", Free: 200 << 30, KVFormat: dtype.BF16}, Request{MaxSeqs: c.seqs, MaxTokens: c.tokens, KVBytes: 190 << 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.WindowPages != c.want {
+			t.Errorf("%d sequences, %d tokens: %d window pages, want %d", c.seqs, c.tokens, p.WindowPages, c.want)
+		}
+	}
+	flat := b20()
+	flat.Windows = make([]int, 24)
+	p, err := NewPlan(flat, device.Info{Name: "card", Free: 200 << 30, KVFormat: dtype.BF16}, Request{MaxSeqs: 3, KVBytes: 190 << 30})
+	if err != nil || p.WindowPages != 3*8192 {
+		t.Errorf("without windows: %d pages, %v", p.WindowPages, err)
+	}
+}
+
 func TestBytes(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 13761264768: "12.82 GiB", 3 << 20: "3.0 MiB"} {
 		if got := Bytes(n); got != want {
