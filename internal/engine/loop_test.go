@@ -320,8 +320,13 @@ func TestFailedSteps(t *testing.T) {
 	if _, _, last := drain(second); last.Reason != ReasonLength {
 		t.Errorf("the next one: %+v", last)
 	}
-	m.onStep = func(*Batch) { m.fail = fmt.Errorf("cuLaunchKernel: %w", model.ErrLost) }
+	hold = make(chan struct{})
+	m.onStep = func(*Batch) {
+		<-hold
+		m.fail = fmt.Errorf("cuLaunchKernel: %w", model.ErrLost)
+	}
 	running, waiting := submit(t, e, t.Context(), request(5, 9)), submit(t, e, t.Context(), request(5, 9))
+	close(hold)
 	for name, h := range map[string]*Handle{"running": running, "waiting": waiting} {
 		if _, _, last := drain(h); last.Reason != ReasonError || !errors.Is(last.Err, model.ErrLost) {
 			t.Errorf("%s when the device is lost: %+v", name, last)

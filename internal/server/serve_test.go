@@ -31,9 +31,9 @@ func TestServe(t *testing.T) {
 		return nil
 	}
 	r := newRigOf(t, m, engine.Options{})
-	url, stop, done := r.serve()
+	l, stop, done := r.serve()
 	answer := make(chan int, 1)
-	go func() { answer <- status(url+"/v1/completions", `{"prompt":[1],"max_tokens":1}`) }()
+	go func() { answer <- status(l, `{"prompt":[1],"max_tokens":1}`) }()
 	<-started
 	stop()
 	for !r.server.draining.Load() { // set just before Shutdown
@@ -48,37 +48,36 @@ func TestServe(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if _, err := http.Get(url + "/health"); err == nil {
-		t.Error("a connection was taken after the end")
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) { // who asks for the port may meet another process there
+		t.Errorf("the listener is not closed after the end: %v", err)
 	}
 }
 
 // TestServeDrainLimit: a request that does not end in time is ended.
 func TestServeDrainLimit(t *testing.T) {
-	started := make(chan struct{}, 1)
-	hold := make(chan struct{})
-	m := &fakeModel{answer: func([]int32, uint64) []int32 { return nil }}
-	m.step = func() error {
-		select {
-		case started <- struct{}{}:
-		default:
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		m := &fakeModel{
+			answer: func([]int32, uint64) []int32 { return nil },
+			step:   func() error { <-hold; return nil },
 		}
-		<-hold
-		return nil
-	}
-	defer close(hold)
-	r := newRigOf(t, m, engine.Options{}, func(o *Options) { o.Drain = time.Millisecond })
-	url, stop, done := r.serve()
-	answer := make(chan int, 1)
-	go func() { answer <- status(url+"/v1/completions", `{"prompt":[1],"max_tokens":1}`) }()
-	<-started
-	stop()
-	if code := <-answer; code != http.StatusServiceUnavailable {
-		t.Errorf("the open request got %d", code)
-	}
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+		const drain = 10 * time.Second
+		r := newRigOf(t, m, engine.Options{}, func(o *Options) { o.Drain = drain })
+		defer close(hold)
+		pipes, stop := r.pipe()
+		answer := make(chan int, 1)
+		client := &http.Client{Transport: &http.Transport{DialContext: pipes.dial, DisableKeepAlives: true}}
+		go func() { answer <- statusOf(client, "http://pipe", `{"prompt":[1],"max_tokens":1}`) }()
+		synctest.Wait() // the step holds
+		begin := time.Now()
+		stop()
+		if code := <-answer; code != http.StatusServiceUnavailable {
+			t.Errorf("the open request got %d", code)
+		}
+		if took := time.Since(begin); took < drain || took > drain+time.Second {
+			t.Errorf("draining took %v", took)
+		}
+	})
 }
 
 // TestServeLostDevice: when the model's device is gone, the request gets an error and Serve returns it, so that the program
@@ -87,9 +86,9 @@ func TestServeLostDevice(t *testing.T) {
 	m := &fakeModel{answer: func([]int32, uint64) []int32 { return nil }}
 	m.step = func() error { return fmt.Errorf("cuLaunchKernel: %w", model.ErrLost) }
 	r := newRigOf(t, m, engine.Options{})
-	url, stop, done := r.serve()
+	l, stop, done := r.serve()
 	defer stop()
-	if code := status(url+"/v1/completions", `{"prompt":[1],"max_tokens":1}`); code != http.StatusInternalServerError {
+	if code := status(l, `{"prompt":[1],"max_tokens":1}`); code != http.StatusInternalServerError {
 		t.Errorf("the open request got %d", code)
 	}
 	if err := <-done; !errors.Is(err, model.ErrLost) {
@@ -98,7 +97,7 @@ func TestServeLostDevice(t *testing.T) {
 }
 
 // serve starts the rig's server on a free port.
-func (r *rig) serve() (url string, stop func(), done chan error) {
+func (r *rig) serve() (l net.Listener, stop func(), done chan error) {
 	r.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -107,12 +106,16 @@ func (r *rig) serve() (url string, stop func(), done chan error) {
 	ctx, stop := context.WithCancel(r.t.Context())
 	done = make(chan error, 1)
 	go func() { done <- r.server.Serve(ctx, l) }()
-	return "http://" + l.Addr().String(), stop, done
+	return l, stop, done
 }
 
-// status posts a body and returns the status, 0 if there was no answer.
-func status(url, body string) int {
-	resp, err := http.Post(url, "application/json", strings.NewReader(body))
+// status asks for a completion and returns the answer's status, 0 if there was no answer.
+func status(l net.Listener, body string) int {
+	return statusOf(http.DefaultClient, "http://"+l.Addr().String(), body)
+}
+
+func statusOf(c *http.Client, url, body string) int {
+	resp, err := c.Post(url+"/v1/completions", "application/json", strings.NewReader(body))
 	if err != nil {
 		return 0
 	}
