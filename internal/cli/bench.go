@@ -34,7 +34,7 @@ func newBench(s Streams) *cobra.Command {
 		Short: "Time decode and prefill against this machine's limits",
 		Long: `Bench times a model's steps, without a server around them: decode over batch sizes and contexts, prefill over prompt
 lengths. It measures the device's memory bandwidth and arithmetic in the same run and gives every speed as a share of what
-they allow. With --shape the weights are made up in memory, so that no model is needed; without either it times the embedded
+they allow. With --shape the weights are made up, on a GPU by itself, so that no model is needed; without either it times the embedded
 demo model. Keys and values of a context are made up too.`,
 		Example: `  hearth bench --shape gpt-oss-20b --format mxfp4
   hearth bench ./gpt-oss-20b --batch 1,8 --context 0,4096 --prompt 128,2048 --plot speed.svg`,
@@ -98,7 +98,7 @@ func runBench(ctx context.Context, s Streams, args []string, f *benchFlags) (err
 	if why != "" {
 		r.Notes = append(r.Notes, "on the CPU: "+why)
 	}
-	weights, done, err := f.source(ctx, s, args, r)
+	weights, done, err := f.source(ctx, s, args, d, r)
 	if err != nil {
 		return err
 	}
@@ -121,15 +121,20 @@ func runBench(ctx context.Context, s Streams, args []string, f *benchFlags) (err
 }
 
 // source is the model to time: made up, or a checkpoint.
-func (f *benchFlags) source(ctx context.Context, s Streams, args []string, r *benchReport) (w model.Weights, done func() error, err error) {
+func (f *benchFlags) source(ctx context.Context, s Streams, args []string, d device.Device, r *benchReport) (w model.Weights, done func() error, err error) {
 	if f.shape != "" {
 		m, err := newMade(f.shape, f.format, f.layers, benchSeed)
 		if err != nil {
 			return nil, nil, err
 		}
 		r.Model.Name, r.Model.Source = f.shape, m.String()
+		done = func() error { return nil }
+		if _, ok := d.(device.Maker); ok {
+			r.Notes = append(r.Notes, "weights are made up on the GPU; every layer has its own")
+			return madeThere{m.outlined()}, done, nil
+		}
 		r.Notes = append(r.Notes, "every layer has weights of its own; the embedding, of which a token reads one row, has the head's content")
-		return m, func() error { return nil }, nil
+		return m, done, nil
 	}
 	if f.layers != 0 {
 		return nil, nil, errors.New("--layers: goes with --shape")

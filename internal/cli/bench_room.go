@@ -39,8 +39,11 @@ func (f *benchFlags) budget(w model.Weights, info *device.Info, s device.Sizer) 
 
 // footprint is what a device takes beside the pages.
 func footprint(w model.Weights, s device.Sizer, l device.Limits) (model.Footprint, error) {
-	if m, ok := w.(*made); ok {
+	switch m := w.(type) {
+	case *made:
 		w = m.outlined()
+	case madeThere:
+		w = m.made
 	}
 	l.FullPages, l.WindowPages = 0, 0
 	return model.NewFootprint(w, s, l)

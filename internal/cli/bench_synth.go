@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"hearth/internal/checkpoint"
+	"hearth/internal/device"
 	"hearth/internal/dtype"
 	"hearth/internal/model"
 )
@@ -48,8 +49,19 @@ type made struct {
 	back         pools // of those that add to it
 	at           int   // where in the pools the next tensor begins
 	head         dtype.Plane
-	outline      bool // tensors have shapes and no content
+	outline      bool // large tensors have shapes and no content
 }
+
+// madeThere is the same model for a device that makes up large weights itself. The embedding, which stays with the host,
+// is made here.
+type madeThere struct{ *made }
+
+func (m madeThere) Embedding() (dtype.Plane, error) {
+	return m.filled(&m.into, m.config.Vocab, m.config.Hidden), nil
+}
+
+// Pools gives the device what to make weights of.
+func (m madeThere) Pools() (into, back *device.Pools) { return &m.into.Pools, &m.back.Pools }
 
 // newMade makes up a model; layers limits its depth, 0 keeps all.
 func newMade(shape, format string, layers int, seed uint64) (*made, error) {
@@ -121,7 +133,7 @@ func (m *made) Layer(int) (*checkpoint.Layer, error) {
 	return &checkpoint.Layer{
 		AttnNorm: ones(c.Hidden), MLPNorm: ones(c.Hidden), Sinks: m.floats(c.Heads),
 		Q: m.linear(&m.into, q, c.Hidden), K: m.linear(&m.into, kv, c.Hidden), V: m.linear(&m.into, kv, c.Hidden), O: m.linear(&m.back, c.Hidden, q),
-		Router: m.linear(&m.into, c.Experts, c.Hidden),
+		Router: checkpoint.Linear{Weight: m.filled(&m.into, c.Experts, c.Hidden), Bias: m.floats(c.Experts)},
 		GateUp: m.experts(&m.into, 2*c.Intermediate, c.Hidden), Down: m.experts(&m.back, c.Hidden, c.Intermediate),
 	}, nil
 }
@@ -131,7 +143,14 @@ func (m *made) linear(from *pools, rows, cols int) checkpoint.Linear {
 }
 
 func (m *made) dense(from *pools, rows, cols int) dtype.Plane {
-	return dtype.Plane{Format: dtype.BF16, Rows: rows, Cols: cols, Data: m.take(from.weights, 2*rows*cols)}
+	if m.outline {
+		return dtype.Plane{Format: dtype.BF16, Rows: rows, Cols: cols}
+	}
+	return m.filled(from, rows, cols)
+}
+
+func (m *made) filled(from *pools, rows, cols int) dtype.Plane {
+	return dtype.Plane{Format: dtype.BF16, Rows: rows, Cols: cols, Data: m.take(from.Values, 2*rows*cols)}
 }
 
 // experts makes all of a layer's, several at a time.
@@ -156,20 +175,24 @@ func (m *made) experts(from *pools, rows, cols int) checkpoint.Experts {
 func (m *made) expert(from *pools, rows, cols int) dtype.Plane {
 	n := rows * cols
 	p := dtype.Plane{Format: dtype.NF4, Rows: rows, Cols: cols}
+	take := m.take
+	if m.outline {
+		take = func([]byte, int) []byte { return []byte{} }
+	}
 	switch m.format {
 	case "bf16":
 		return m.dense(from, rows, cols)
 	case "mxfp4":
-		p.Format, p.Scales = dtype.MXFP4, m.take(from.exponents, n/32)
+		p.Format, p.Scales = dtype.MXFP4, take(from.Exponents, n/32)
 	case "nf4":
-		p.Quant = &dtype.Quant{Block: 64, Round: dtype.BF16, Absmax: m.take(from.absmax, n/64*4)}
+		p.Quant = &dtype.Quant{Block: 64, Round: dtype.BF16, Absmax: take(from.Absmax, n/64*4)}
 	case "nf4-dq":
 		p.Quant = &dtype.Quant{
-			Block: 64, Round: dtype.BF16, Codes: m.take(from.nested, n/64), Map: &dtype.NestedMap,
-			Nested: m.take(from.absmax, (n/64+255)/256*4), NestedBlock: 256, Offset: from.offset,
+			Block: 64, Round: dtype.BF16, Codes: take(from.Nested, n/64), Map: &dtype.NestedMap,
+			Nested: take(from.Absmax, (n/64+255)/256*4), NestedBlock: 256, Offset: from.offset,
 		}
 	}
-	p.Data = m.take(from.codes, n/2)
+	p.Data = take(from.Codes, n/2)
 	return p
 }
 
@@ -184,7 +207,7 @@ func ones(n int) []float32 {
 // floats are biases and sinks: near 0.
 func (m *made) floats(n int) []float32 {
 	v := make([]float32, n)
-	b := m.take(m.back.weights, 2*n)
+	b := m.take(m.back.Values, 2*n)
 	for i := range len(b) / 2 {
 		v[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b[2*i:])) << 16)
 	}
@@ -193,26 +216,28 @@ func (m *made) floats(n int) []float32 {
 
 // take makes n bytes of a kind, from another place in its pool than the last.
 func (m *made) take(pool []byte, n int) []byte {
-	if m.outline {
-		return []byte{}
-	}
 	b := make([]byte, n)
 	at := m.at * 8 % len(pool)
-	for done := 0; done < n; at = 0 {
-		done += copy(b[done:], pool[at:])
-	}
 	m.at += 4099 // a prime: tensors begin at places of their own
+	const part = 64 << 20
+	var wg sync.WaitGroup
+	for first := 0; first < n; first += part {
+		wg.Go(func() {
+			to, at := b[first:min(first+part, n)], (at+first)%len(pool)
+			for done := 0; done < len(to); at = 0 {
+				done += copy(to[done:], pool[at:])
+			}
+		})
+	}
+	wg.Wait()
 	return b
 }
 
-// pools hold random bytes of each kind; tensors are copied from them round and round.
+// pools hold random bytes of each kind; tensors are copied from them round and round. BF16 is about 1/60, E8M0 about
+// 2^-8, absmax from 0.02 to 0.04; codes of double-quantised scales are those near 0, to which offset is added.
 type pools struct {
-	codes     []byte  // any byte is two codes of 4 bits
-	weights   []byte  // BF16 of about 1/60
-	exponents []byte  // E8M0 of about 2^-8
-	absmax    []byte  // float32 between 0.02 and 0.04
-	nested    []byte  // 8-bit codes of double-quantised scales, those near 0, to which offset is added
-	offset    float32 // 0.02
+	device.Pools
+	offset float32 // 0.02
 }
 
 // newPools makes values halvings times halved.
@@ -222,11 +247,11 @@ func newPools(seed uint64, halvings int) pools {
 	scale := math.Ldexp(1, -halvings)
 	p := pools{offset: float32(0.02 * scale)}
 	for range n {
-		p.codes = binary.LittleEndian.AppendUint64(p.codes, r.Uint64())
-		p.weights = binary.LittleEndian.AppendUint16(p.weights, uint16(math.Float32bits(float32(scale*r.NormFloat64()/60))>>16))
-		p.exponents = append(p.exponents, byte(118-halvings+r.IntN(3)))
-		p.absmax = binary.LittleEndian.AppendUint32(p.absmax, math.Float32bits(float32(scale*(0.02+0.02*r.Float64()))))
-		p.nested = append(p.nested, byte(100+r.IntN(60)))
+		p.Codes = binary.LittleEndian.AppendUint64(p.Codes, r.Uint64())
+		p.Values = binary.LittleEndian.AppendUint16(p.Values, uint16(math.Float32bits(float32(scale*r.NormFloat64()/60))>>16))
+		p.Exponents = append(p.Exponents, byte(118-halvings+r.IntN(3)))
+		p.Absmax = binary.LittleEndian.AppendUint32(p.Absmax, math.Float32bits(float32(scale*(0.02+0.02*r.Float64()))))
+		p.Nested = append(p.Nested, byte(100+r.IntN(60)))
 	}
 	return p
 }

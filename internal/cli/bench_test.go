@@ -174,6 +174,38 @@ func TestMade(t *testing.T) {
 	}
 }
 
+// For a device that makes up large weights itself, those have no content; all else is as on the host.
+func TestMadeThere(t *testing.T) {
+	for format := range benchFormats() {
+		m, err := newMade("tiny", format, 0, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := madeThere{m.outlined()}
+		here, err := m.Layer(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := there.Layer(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range []dtype.Plane{x.Q.Weight, x.O.Weight, x.GateUp.Weight.Even[3], x.Down.Weight.Even[0]} {
+			q := []dtype.Plane{here.Q.Weight, here.O.Weight, here.GateUp.Weight.Even[3], here.Down.Weight.Even[0]}[i]
+			if !p.Outline() || q.Outline() || p.Format != q.Format || p.Bytes() != q.Bytes() {
+				t.Errorf("%s: plane %d is %v with %d bytes of data, here %v", format, i, p.Format, len(p.Data), q.Format)
+			}
+		}
+		embedding, err := there.Embedding()
+		if err != nil || embedding.Check() != nil || x.Router.Weight.Check() != nil || len(x.GateUp.Bias) != len(here.GateUp.Bias) || x.GateUp.Bias[5] == 0 {
+			t.Errorf("%s: %v, embedding %v, router %v", format, err, embedding.Check(), x.Router.Weight.Check())
+		}
+		if into, back := there.Pools(); len(into.Codes) != 1<<21 || len(back.Values) != 1<<19 {
+			t.Errorf("pools of %d codes and %d values", len(into.Codes), len(back.Values))
+		}
+	}
+}
+
 // Sequences share no page, and no two positions that one step can see share one.
 func TestBenchPages(t *testing.T) {
 	m, err := newMade("tiny", "mxfp4", 0, 1)

@@ -78,8 +78,10 @@ func (d *denseOps) bytes(planes []dtype.Plane, o denseOptions) int64 {
 func (d *denseOps) load(u *uploader, planes []dtype.Plane, bias [][]float32, o denseOptions) (w denseWeight, note string, err error) {
 	rows, cols := 0, planes[0].Cols
 	for i := range planes {
-		if err := planes[i].Check(); err != nil {
-			return w, "", err
+		if u.pools == nil || !planes[i].Outline() {
+			if err := planes[i].Check(); err != nil {
+				return w, "", err
+			}
 		}
 		if planes[i].Cols != cols {
 			return w, "", fmt.Errorf("stacked weights have %d and %d inputs", cols, planes[i].Cols)
@@ -131,6 +133,8 @@ func (d *denseOps) loadPlane(u *uploader, w *denseWeight, p *dtype.Plane, first 
 	data := w.data + devptr(w.format.codeBytes(first*w.cols))
 	scales := w.scales + devptr(w.format.scaleBytes(first*w.cols))
 	switch {
+	case p.Outline():
+		return u.pools.dense(w.format, p.Rows*p.Cols, data, scales)
 	case p.Transposed:
 	case w.format == denseBF16 && p.Format == dtype.BF16, w.format == denseF16 && p.Format == dtype.F16:
 		u.copy(data, p.Data)

@@ -198,7 +198,7 @@ func (e *expertOps) load(u *uploader, w *device.Experts, _ bool) (expertWeight, 
 	if err != nil {
 		return expertWeight{}, err
 	}
-	if p.outline {
+	if p.outline && u.pools == nil {
 		return expertWeight{}, errors.New("expert weights have a shape and no content")
 	}
 	x, err := e.reserve(p.format, len(p.stack.Even), p.rows, p.cols, p.sizes)
@@ -217,11 +217,17 @@ func (e *expertOps) load(u *uploader, w *device.Experts, _ bool) (expertWeight, 
 	bias := make([]byte, 4*len(w.Bias))
 	dtype.EncodeF32(bias, w.Bias)
 	u.copy(x.bias, bias)
-	for expert := range p.stack.Even {
-		if p.transposed {
-			e.loadInputs(u, p, &x, expert)
-		} else {
-			e.loadRows(u, p, &x, expert)
+	if p.outline {
+		if err := u.pools.experts(p, &x); err != nil {
+			return x, err
+		}
+	} else {
+		for expert := range p.stack.Even {
+			if p.transposed {
+				e.loadInputs(u, p, &x, expert)
+			} else {
+				e.loadRows(u, p, &x, expert)
+			}
 		}
 	}
 	worst := make([]byte, 4)
@@ -296,6 +302,10 @@ func (p *expertPlan) loadSide(u *uploader, x *expertWeight) {
 		q := y.Quant
 		at := nestedStart{index: int32(len(scales) / 4), unit: int32(q.First % q.NestedBlock * p.block), offset: q.Offset}
 		starts[i<<(1-p.split)] = at
+		if p.outline {
+			scales = append(scales, u.pools.scalesOfScales(nestedCount(y))...)
+			continue
+		}
 		from := q.First / q.NestedBlock
 		scales = append(scales, q.Nested[4*from:4*(from+nestedCount(y))]...)
 	}

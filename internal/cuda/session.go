@@ -38,6 +38,7 @@ type session struct {
 	owned     []buffer
 	before    [uses]int64 // books when the session began
 	loader    *uploader   // while weights are loaded
+	made      [2]*poolSet // weights without content are filled from: into, back; nil: there are none
 	notes     []string
 	read      device.Reads
 	closed    bool

@@ -432,7 +432,7 @@ func (m *sim) leaks() (all []string) {
 }
 
 // arithmetic names the tests that compare what kernels compute.
-var arithmetic = regexp.MustCompile(`^Test(Decode|Prefill|Rope|Int8|Dense|Expert|Random|Prime|Parity|ReplayEqualsEager|Lossy|NormRoute|Route|Sort|Sample|EveryCall|Residual|Sizes)`)
+var arithmetic = regexp.MustCompile(`^Test(Decode|Prefill|Rope|Int8|Dense|Expert|Random|Prime|Parity|ReplayEqualsEager|Lossy|NormRoute|Route|Sort|Sample|EveryCall|Residual|Sizes|MadeUp|Embedding|DriverCount)`)
 
 // skipArithmetic spares the race detector the interpreter's work, which it makes twenty times slower. What is left are the
 // tests of the host's code, where goroutines meet; testgpu has its own.

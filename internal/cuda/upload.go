@@ -16,6 +16,7 @@ type uploader struct {
 	next   int
 	stages [2]stage // pieces that kernels repack
 	turn   int      // of stages
+	pools  *poolSet // for weights that come without content; nil: these are errors
 	bytes  int64    // copied so far
 }
 

@@ -66,7 +66,7 @@ func Load(c Weights, d device.Device, p Plan, progress func(done, total int)) (*
 	if err != nil {
 		return nil, err
 	}
-	s, err := d.NewSession(spec, p.Limits)
+	s, err := newSession(c, d, spec, p.Limits)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +76,25 @@ func Load(c Weights, d device.Device, p Plan, progress func(done, total int)) (*
 		return nil, fmt.Errorf("%s: %w", c.Path(), err)
 	}
 	return m, nil
+}
+
+// MadeUp are weights of which the large ones have no content: the device makes it up from pools (device.Maker).
+type MadeUp interface {
+	Weights
+	Pools() (into, back *device.Pools)
+}
+
+func newSession(c Weights, d device.Device, spec device.Spec, l device.Limits) (device.Session, error) {
+	m, made := c.(MadeUp)
+	if !made {
+		return d.NewSession(spec, l)
+	}
+	maker, ok := d.(device.Maker)
+	if !ok {
+		return nil, fmt.Errorf("made-up weights on %s: %w", d.Info().Name, device.ErrNotSupported)
+	}
+	into, back := m.Pools()
+	return maker.NewMadeSession(spec, l, into, back)
 }
 
 func (m *Model) load(c Weights, progress func(done, total int)) error {

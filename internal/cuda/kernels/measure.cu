@@ -57,6 +57,25 @@ DEVICE u32 mixed(u32 x) {
   return x ^ x >> 16;
 }
 
+struct MakeUp {
+  U4 *out;
+  const U4 *codes, *scales;   // pools
+  u32 units;                  // of 16 bytes, to write
+  u32 codeUnits, scaleUnits;  // of a chunk: so many from one pool, then so many from the other
+  u32 codeMask, scaleMask;    // units of the pools, less 1: powers of two
+  u32 seed;
+};
+
+// Weights whose values are those of the pools, 16 bytes at a time from random places.
+KERNEL(512, 2) makeUp(MakeUp p) {
+  u32 chunk = p.codeUnits + p.scaleUnits, base = mixed(p.seed);
+  for (u32 i = blockX * 512 + threadX, step = blocksX * 512; i < p.units; i += step) {
+    u32 at = mixed(base + i);
+    p.out[i] = i % chunk < p.codeUnits ? p.codes[at & p.codeMask] : p.scales[at & p.scaleMask];
+    if (i + step < i) break;  // past the end of u32
+  }
+}
+
 KERNEL(512, 2) fill(Fill p) {
   for (i64 i = (i64)blockX * 512 + threadX; i < p.units; i += (i64)blocksX * 512) {
     u32 at = mixed(p.seed ^ (u32)(i >> 30)) + (u32)i * 4;
