@@ -33,36 +33,38 @@ func avx2Level() level {
 	}}
 }
 
-// rowKernel is the pair of loops for a format.
+// rowKernel is the loops for a format.
 type rowKernel struct {
 	bytes  int // of a step
 	scales int // bytes of a step's scales in a stream of their own
 	dot    func(y, x *float32, panel int, data, scales *byte, rows, steps int)
+	dotTwo func(y *float32, stride int, x, x2 *float32, panel int, data, scales *byte, rows, steps int)
 	decode func(dst *float32, panel int, data, scales *byte, rows, steps int)
 }
 
 var avx2Rows = [...]rowKernel{
-	dtype.MXFP4:       {32, 2, dotMXFP4, decodeMXFP4},
-	dtype.MXFP4GGML:   {34, 0, dotMXFP4GGML, decodeMXFP4GGML},
-	dtype.MXFP4Ollama: {34, 0, dotMXFP4Ollama, decodeMXFP4Ollama},
-	dtype.BF16:        {128, 0, dotBF16, decodeBF16},
-	dtype.F16:         {128, 0, dotF16, decodeF16},
-	dtype.F32:         {256, 0, dotF32, decodeF32},
-	dtype.Q8_0:        {68, 0, dotQ8_0, decodeQ8_0},
+	dtype.MXFP4:       {32, 2, dotMXFP4, dotTwoMXFP4, decodeMXFP4},
+	dtype.MXFP4GGML:   {34, 0, dotMXFP4GGML, dotTwoMXFP4GGML, decodeMXFP4GGML},
+	dtype.MXFP4Ollama: {34, 0, dotMXFP4Ollama, dotTwoMXFP4Ollama, decodeMXFP4Ollama},
+	dtype.BF16:        {128, 0, dotBF16, dotTwoBF16, decodeBF16},
+	dtype.F16:         {128, 0, dotF16, dotTwoF16, decodeF16},
+	dtype.F32:         {256, 0, dotF32, dotTwoF32, decodeF32},
+	dtype.Q8_0:        {68, 0, dotQ8_0, dotTwoQ8_0, decodeQ8_0},
 }
 
 // codeRows are the loops for bitsandbytes' codes that are rounded to BF16: steps of 64 codes, a table each.
-var codeRows = rowKernel{32, 32, dotCodesBF16, decodeCodesBF16}
+var codeRows = rowKernel{32, 32, dotCodesBF16, dotTwoCodesBF16, decodeCodesBF16}
 
-// wideKernel is the pair of loops for codes under another rounding: steps of 64 codes, a float32 scale each.
+// wideKernel is the loops for codes under another rounding: steps of 64 codes, a float32 scale each.
 type wideKernel struct {
 	dot    func(y, x *float32, panel int, data, scales *byte, rows, steps int, table *[16]float32)
+	dotTwo func(y *float32, stride int, x, x2 *float32, panel int, data, scales *byte, rows, steps int, table *[16]float32)
 	decode func(dst *float32, panel int, data, scales *byte, rows, steps int, table *[16]float32)
 }
 
 var wideRows = [...]wideKernel{
-	dtype.F32: {dotCodesF32, decodeCodesF32},
-	dtype.F16: {dotCodesF16, decodeCodesF16},
+	dtype.F32: {dotCodesF32, dotTwoCodesF32, decodeCodesF32},
+	dtype.F16: {dotCodesF16, dotTwoCodesF16, decodeCodesF16},
 }
 
 // The values of codes: even entries first, then the odd ones, as tablesBF16 wants them.
@@ -108,42 +110,51 @@ func hasCodes(p *dtype.Plane) bool {
 		q.Block > 0 && q.Block%stepCols == 0 && p.Cols%q.Block == 0
 }
 
-// directRows is for how many rows of activations weights are read as they are stored: for each row once more. Decoding
-// them once and multiplying by three rows takes less.
-const directRows = 2
+// directRows is up to how many rows of activations weights are read as they are stored, once more for every two rows.
+// For more it takes less to decode them once and to multiply by three rows at a time.
+const directRows = 6
 
 func avx2Direct(w *worker, x []float32, rows []int32, n int, p *dtype.Plane, first, r int) bool {
-	if n > directRows {
+	if n > directRows && (n > 8 || p.Format != dtype.BF16) { // BF16 is decoded in no time
 		return false
 	}
-	k := rowsOf(p)
-	if k == nil && !hasCodes(p) {
+	var data, scales *byte
+	var table *[16]float32
+	k, wide := rowsOf(p), (*wideKernel)(nil)
+	switch {
+	case k != nil:
+		data, scales = k.streams(p, first, r)
+	case !hasCodes(p):
 		return false
+	case p.Quant.Round == dtype.BF16:
+		k, scales = &codeRows, w.stepTables(p, first, r)
+	default:
+		wide, scales, table = &wideRows[p.Quant.Round], bytesOf(w.stepScales(p, first, r)), codeTable(p)
+	}
+	if data == nil {
+		data = &p.Data[first*p.Cols/2 : (first+r)*p.Cols/2][0]
 	}
 	width := woven8.width(p.Cols)
 	panel, steps := 4*width/chains, p.Cols/stepCols
-	each := func(dot func(y, x *float32)) {
-		for i := range n {
-			row := i
-			if rows != nil {
-				row = int(rows[i])
-			}
-			dot(&w.y[i*tileRows : i*tileRows+r][0], &x[row*width : (row+1)*width][0])
+	at := func(i int) *float32 {
+		if rows != nil {
+			i = int(rows[i])
+		}
+		return &x[i*width : (i+1)*width][0]
+	}
+	for i := 0; i < n; i += 2 {
+		y := &w.y[i*tileRows : (i+1)*tileRows][0]
+		switch {
+		case i+1 < n && wide != nil:
+			wide.dotTwo(y, 4*tileRows, at(i), at(i+1), panel, data, scales, r, steps, table)
+		case i+1 < n:
+			k.dotTwo(y, 4*tileRows, at(i), at(i+1), panel, data, scales, r, steps)
+		case wide != nil:
+			wide.dot(y, at(i), panel, data, scales, r, steps, table)
+		default:
+			k.dot(y, at(i), panel, data, scales, r, steps)
 		}
 	}
-	if k != nil {
-		data, scales := k.streams(p, first, r)
-		each(func(y, x *float32) { k.dot(y, x, panel, data, scales, r, steps) })
-		return true
-	}
-	data := &p.Data[first*p.Cols/2 : (first+r)*p.Cols/2][0]
-	if p.Quant.Round == dtype.BF16 {
-		tables := w.stepTables(p, first, r)
-		each(func(y, x *float32) { codeRows.dot(y, x, panel, data, tables, r, steps) })
-		return true
-	}
-	scales, table, wide := bytesOf(w.stepScales(p, first, r)), codeTable(p), &wideRows[p.Quant.Round]
-	each(func(y, x *float32) { wide.dot(y, x, panel, data, scales, r, steps, table) })
 	return true
 }
 

@@ -15,117 +15,135 @@ TEXT ·dotMXFP4(SB), NOSPLIT, $0-56
 	MOVQ    scales+32(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
-	VMOVDQU one_up<>+0(SB), Y2
-	VMOVDQU down<>+0(SB), Y3
 	LEAQ    ·mxfp4Tables+0(SB), R9
+	MOVQ    steps+48(FP), R11
+	IMUL3Q  $0x00000002, R11, R12
+	IMUL3Q  $0x00000020, R11, R11
 
-row:
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	VXORPS     Y10, Y10, Y10
-	VXORPS     Y11, Y11, Y11
-	MOVQ       x+8(FP), DX
-	PREFETCHT0 256(R8)
-	PREFETCHT0 320(R8)
-	MOVQ       steps+48(FP), R10
-	MOVBQZX    (R8), R11
-	SHLQ       $0x06, R11
-	MOVBQZX    1(R8), R12
-	SHLQ       $0x06, R12
-	VMOVDQU    (DI), Y4
-	VMOVDQU    (R9)(R11*1), Y7
-	VMOVDQU    32(R9)(R11*1), Y12
-	VPBLENDD   $0xf0, (R9)(R12*1), Y7, Y7
-	VPBLENDD   $0xf0, 32(R9)(R12*1), Y12, Y12
-	VPMULHUW   Y3, Y4, Y6
-	VPAND      Y0, Y4, Y4
-	VPSHUFB    Y4, Y7, Y5
-	VPSHUFB    Y4, Y12, Y13
-	VPAND      Y0, Y6, Y6
-	VPUNPCKLBW Y13, Y5, Y4
-	VPUNPCKHBW Y13, Y5, Y5
-	VPSHUFB    Y6, Y7, Y7
-	VPSHUFB    Y6, Y12, Y12
-	VPUNPCKLBW Y12, Y7, Y6
-	VPUNPCKHBW Y12, Y7, Y7
-	DECQ       R10
-	JZ         last
+rows:
+	LEAQ (DI)(R11*2), R13
+	CMPQ CX, $0x01
+	JNE  pair
+	XORQ R11, R11
+	XORQ R12, R12
+
+pair:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   x+8(FP), DX
+	MOVQ   steps+48(FP), R10
 
 step:
-	PREFETCHT0  1024(DI)
-	MOVBQZX     2(R8), R11
-	SHLQ        $0x06, R11
-	MOVBQZX     3(R8), R12
-	SHLQ        $0x06, R12
-	VMOVDQU     32(DI), Y12
-	VPMULLD     Y2, Y4, Y13
-	VPAND       Y1, Y4, Y4
-	VFMADD231PS (DX), Y13, Y8
-	VFMADD231PS (DX)(BX*1), Y4, Y9
-	VMOVDQU     (R9)(R11*1), Y13
-	VMOVDQU     32(R9)(R11*1), Y14
-	VPMULLD     Y2, Y5, Y4
-	VPAND       Y1, Y5, Y5
-	VFMADD231PS (DX)(BX*2), Y4, Y10
-	VFMADD231PS (DX)(SI*1), Y5, Y11
-	VPBLENDD    $0xf0, (R9)(R12*1), Y13, Y13
-	VPBLENDD    $0xf0, 32(R9)(R12*1), Y14, Y14
-	VPMULHUW    Y3, Y12, Y15
-	VPAND       Y0, Y12, Y12
-	VPMULLD     Y2, Y6, Y4
-	VPAND       Y1, Y6, Y6
-	VFMADD231PS 32(DX), Y4, Y8
-	VFMADD231PS 32(DX)(BX*1), Y6, Y9
-	VPSHUFB     Y12, Y13, Y5
-	VPSHUFB     Y12, Y14, Y6
-	VPMULLD     Y2, Y7, Y4
-	VPAND       Y1, Y7, Y7
-	VFMADD231PS 32(DX)(BX*2), Y4, Y10
-	VFMADD231PS 32(DX)(SI*1), Y7, Y11
-	VPAND       Y0, Y15, Y15
-	VPUNPCKLBW  Y6, Y5, Y4
-	VPUNPCKHBW  Y6, Y5, Y5
-	VPSHUFB     Y15, Y13, Y13
-	VPSHUFB     Y15, Y14, Y14
-	VPUNPCKLBW  Y14, Y13, Y6
-	VPUNPCKHBW  Y14, Y13, Y7
-	ADDQ        $0x40, DX
-	ADDQ        $0x00000020, DI
-	ADDQ        $0x02, R8
-	DECQ        R10
-	JNZ         step
-
-last:
-	VPMULLD      Y2, Y4, Y12
-	VPAND        Y1, Y4, Y4
-	VFMADD231PS  (DX), Y12, Y8
-	VFMADD231PS  (DX)(BX*1), Y4, Y9
-	VPMULLD      Y2, Y5, Y4
-	VPAND        Y1, Y5, Y5
-	VFMADD231PS  (DX)(BX*2), Y4, Y10
-	VFMADD231PS  (DX)(SI*1), Y5, Y11
-	VPMULLD      Y2, Y6, Y4
-	VPAND        Y1, Y6, Y6
-	VFMADD231PS  32(DX), Y4, Y8
-	VFMADD231PS  32(DX)(BX*1), Y6, Y9
-	VPMULLD      Y2, Y7, Y4
-	VPAND        Y1, Y7, Y7
-	VFMADD231PS  32(DX)(BX*2), Y4, Y10
-	VFMADD231PS  32(DX)(SI*1), Y7, Y11
+	PREFETCHT0   (R13)
+	ADDQ         $0x00000040, R13
+	MOVBQZX      (R8), R14
+	SHLQ         $0x06, R14
+	VMOVDQU      (R9)(R14*1), Y11
+	VMOVDQU      32(R9)(R14*1), Y12
+	MOVBQZX      1(R8), R14
+	SHLQ         $0x06, R14
+	VPBLENDD     $0xf0, (R9)(R14*1), Y11, Y11
+	VPBLENDD     $0xf0, 32(R9)(R14*1), Y12, Y12
+	VMOVDQU      (DI), Y10
+	VPSRLW       $0x04, Y10, Y13
+	VPAND        Y0, Y10, Y10
+	VPAND        Y0, Y13, Y13
+	VPSHUFB      Y10, Y11, Y14
+	VPSHUFB      Y10, Y12, Y10
+	VPUNPCKLBW   Y10, Y14, Y15
+	VPUNPCKHBW   Y10, Y14, Y10
+	VPSLLD       $0x10, Y15, Y14
+	VPAND        Y1, Y15, Y15
+	VFMADD231PS  (DX), Y14, Y2
+	VFMADD231PS  (DX)(BX*1), Y15, Y3
+	VPSLLD       $0x10, Y10, Y14
+	VPAND        Y1, Y10, Y10
+	VFMADD231PS  (DX)(BX*2), Y14, Y4
+	VFMADD231PS  (DX)(SI*1), Y10, Y5
+	VPSHUFB      Y13, Y11, Y10
+	VPSHUFB      Y13, Y12, Y11
+	VPUNPCKLBW   Y11, Y10, Y12
+	VPUNPCKHBW   Y11, Y10, Y11
+	VPSLLD       $0x10, Y12, Y10
+	VPAND        Y1, Y12, Y12
+	VFMADD231PS  32(DX), Y10, Y2
+	VFMADD231PS  32(DX)(BX*1), Y12, Y3
+	VPSLLD       $0x10, Y11, Y10
+	VPAND        Y1, Y11, Y11
+	VFMADD231PS  32(DX)(BX*2), Y10, Y4
+	VFMADD231PS  32(DX)(SI*1), Y11, Y5
+	MOVBQZX      (R8)(R12*1), R14
+	SHLQ         $0x06, R14
+	VMOVDQU      (R9)(R14*1), Y11
+	VMOVDQU      32(R9)(R14*1), Y12
+	MOVBQZX      1(R8)(R12*1), R14
+	SHLQ         $0x06, R14
+	VPBLENDD     $0xf0, (R9)(R14*1), Y11, Y11
+	VPBLENDD     $0xf0, 32(R9)(R14*1), Y12, Y12
+	VMOVDQU      (DI)(R11*1), Y10
+	VPSRLW       $0x04, Y10, Y13
+	VPAND        Y0, Y10, Y10
+	VPAND        Y0, Y13, Y13
+	VPSHUFB      Y10, Y11, Y14
+	VPSHUFB      Y10, Y12, Y10
+	VPUNPCKLBW   Y10, Y14, Y15
+	VPUNPCKHBW   Y10, Y14, Y10
+	VPSLLD       $0x10, Y15, Y14
+	VPAND        Y1, Y15, Y15
+	VFMADD231PS  (DX), Y14, Y6
+	VFMADD231PS  (DX)(BX*1), Y15, Y7
+	VPSLLD       $0x10, Y10, Y14
+	VPAND        Y1, Y10, Y10
+	VFMADD231PS  (DX)(BX*2), Y14, Y8
+	VFMADD231PS  (DX)(SI*1), Y10, Y9
+	VPSHUFB      Y13, Y11, Y10
+	VPSHUFB      Y13, Y12, Y11
+	VPUNPCKLBW   Y11, Y10, Y12
+	VPUNPCKHBW   Y11, Y10, Y11
+	VPSLLD       $0x10, Y12, Y10
+	VPAND        Y1, Y12, Y12
+	VFMADD231PS  32(DX), Y10, Y6
+	VFMADD231PS  32(DX)(BX*1), Y12, Y7
+	VPSLLD       $0x10, Y11, Y10
+	VPAND        Y1, Y11, Y11
+	VFMADD231PS  32(DX)(BX*2), Y10, Y8
+	VFMADD231PS  32(DX)(SI*1), Y11, Y9
 	ADDQ         $0x40, DX
 	ADDQ         $0x00000020, DI
 	ADDQ         $0x02, R8
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y10, Y8, Y8
-	VADDPS       Y11, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X4
-	VADDPS       X4, X8, X8
-	VHADDPS      X8, X8, X8
-	VHADDPS      X8, X8, X8
-	VMOVSS       X8, (AX)
-	ADDQ         $0x04, AX
+	DECQ         R10
+	JNZ          step
+	VADDPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	VADDPS       Y5, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VHADDPS      X2, X2, X2
+	VHADDPS      X2, X2, X2
+	VMOVSS       X2, (AX)
 	DECQ         CX
-	JNZ          row
+	JZ           done
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y9, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X2
+	VADDPS       X2, X6, X6
+	VHADDPS      X6, X6, X6
+	VHADDPS      X6, X6, X6
+	VMOVSS       X6, 4(AX)
+	ADDQ         R11, DI
+	ADDQ         R12, R8
+	ADDQ         $0x08, AX
+	DECQ         CX
+	JNZ          rows
+
+done:
 	VZEROUPPER
 	RET
 
@@ -141,17 +159,106 @@ DATA upper<>+16(SB)/8, $0xffff0000ffff0000
 DATA upper<>+24(SB)/8, $0xffff0000ffff0000
 GLOBL upper<>(SB), RODATA|NOPTR, $32
 
-DATA one_up<>+0(SB)/8, $0x0001000000010000
-DATA one_up<>+8(SB)/8, $0x0001000000010000
-DATA one_up<>+16(SB)/8, $0x0001000000010000
-DATA one_up<>+24(SB)/8, $0x0001000000010000
-GLOBL one_up<>(SB), RODATA|NOPTR, $32
+// func dotTwoMXFP4(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·dotTwoMXFP4(SB), NOSPLIT, $0-72
+	MOVQ    y+0(FP), AX
+	MOVQ    stride+8(FP), CX
+	MOVQ    rows+56(FP), DX
+	MOVQ    panel+32(FP), SI
+	LEAQ    (SI)(SI*2), DI
+	MOVQ    data+40(FP), R9
+	MOVQ    scales+48(FP), R10
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU upper<>+0(SB), Y1
+	LEAQ    ·mxfp4Tables+0(SB), R11
 
-DATA down<>+0(SB)/8, $0x1000100010001000
-DATA down<>+8(SB)/8, $0x1000100010001000
-DATA down<>+16(SB)/8, $0x1000100010001000
-DATA down<>+24(SB)/8, $0x1000100010001000
-GLOBL down<>(SB), RODATA|NOPTR, $32
+row:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   x+16(FP), BX
+	MOVQ   x2+24(FP), R8
+	MOVQ   steps+64(FP), R12
+
+step:
+	PREFETCHT0   1024(R9)
+	MOVBQZX      (R10), R13
+	SHLQ         $0x06, R13
+	VMOVDQU      (R11)(R13*1), Y11
+	VMOVDQU      32(R11)(R13*1), Y12
+	MOVBQZX      1(R10), R13
+	SHLQ         $0x06, R13
+	VPBLENDD     $0xf0, (R11)(R13*1), Y11, Y11
+	VPBLENDD     $0xf0, 32(R11)(R13*1), Y12, Y12
+	VMOVDQU      (R9), Y10
+	VPSRLW       $0x04, Y10, Y13
+	VPAND        Y0, Y10, Y10
+	VPAND        Y0, Y13, Y13
+	VPSHUFB      Y10, Y11, Y14
+	VPSHUFB      Y10, Y12, Y10
+	VPUNPCKLBW   Y10, Y14, Y15
+	VPUNPCKHBW   Y10, Y14, Y10
+	VPSLLD       $0x10, Y15, Y14
+	VPAND        Y1, Y15, Y15
+	VFMADD231PS  (BX), Y14, Y2
+	VFMADD231PS  (R8), Y14, Y6
+	VFMADD231PS  (BX)(SI*1), Y15, Y3
+	VFMADD231PS  (R8)(SI*1), Y15, Y7
+	VPSLLD       $0x10, Y10, Y14
+	VPAND        Y1, Y10, Y10
+	VFMADD231PS  (BX)(SI*2), Y14, Y4
+	VFMADD231PS  (R8)(SI*2), Y14, Y8
+	VFMADD231PS  (BX)(DI*1), Y10, Y5
+	VFMADD231PS  (R8)(DI*1), Y10, Y9
+	VPSHUFB      Y13, Y11, Y10
+	VPSHUFB      Y13, Y12, Y11
+	VPUNPCKLBW   Y11, Y10, Y12
+	VPUNPCKHBW   Y11, Y10, Y11
+	VPSLLD       $0x10, Y12, Y10
+	VPAND        Y1, Y12, Y12
+	VFMADD231PS  32(BX), Y10, Y2
+	VFMADD231PS  32(R8), Y10, Y6
+	VFMADD231PS  32(BX)(SI*1), Y12, Y3
+	VFMADD231PS  32(R8)(SI*1), Y12, Y7
+	VPSLLD       $0x10, Y11, Y10
+	VPAND        Y1, Y11, Y11
+	VFMADD231PS  32(BX)(SI*2), Y10, Y4
+	VFMADD231PS  32(R8)(SI*2), Y10, Y8
+	VFMADD231PS  32(BX)(DI*1), Y11, Y5
+	VFMADD231PS  32(R8)(DI*1), Y11, Y9
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, R8
+	ADDQ         $0x00000020, R9
+	ADDQ         $0x02, R10
+	DECQ         R12
+	JNZ          step
+	VADDPS       Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	VADDPS       Y5, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VHADDPS      X2, X2, X2
+	VHADDPS      X2, X2, X2
+	VMOVSS       X2, (AX)
+	VADDPS       Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y9, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X2
+	VADDPS       X2, X6, X6
+	VHADDPS      X6, X6, X6
+	VHADDPS      X6, X6, X6
+	VMOVSS       X6, (AX)(CX*1)
+	ADDQ         $0x04, AX
+	DECQ         DX
+	JNZ          row
+	VZEROUPPER
+	RET
 
 // func dotMXFP4GGML(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 // Requires: AVX, AVX2, FMA3, MMX+
@@ -163,117 +270,136 @@ TEXT ·dotMXFP4GGML(SB), NOSPLIT, $0-56
 	MOVQ    data+24(FP), DI
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
-	VMOVDQU one_up<>+0(SB), Y2
-	VMOVDQU down<>+0(SB), Y3
 	LEAQ    ·mxfp4Tables+0(SB), R8
+	MOVQ    steps+48(FP), R10
+	IMUL3Q  $0x00000022, R10, R10
 
-row:
-	VXORPS         Y8, Y8, Y8
-	VXORPS         Y9, Y9, Y9
-	VXORPS         Y10, Y10, Y10
-	VXORPS         Y11, Y11, Y11
-	MOVQ           x+8(FP), DX
-	MOVQ           steps+48(FP), R9
-	MOVBQZX        (DI), R10
-	SHLQ           $0x06, R10
-	MOVBQZX        17(DI), R11
-	SHLQ           $0x06, R11
-	VBROADCASTI128 1(DI), Y4
-	VPBLENDD       $0xf0, 2(DI), Y4, Y4
-	VPSHUFB        ggml_order<>+0(SB), Y4, Y4
-	VMOVDQU        (R8)(R10*1), Y7
-	VMOVDQU        32(R8)(R10*1), Y12
-	VPBLENDD       $0xf0, (R8)(R11*1), Y7, Y7
-	VPBLENDD       $0xf0, 32(R8)(R11*1), Y12, Y12
-	VPMULHUW       Y3, Y4, Y6
-	VPAND          Y0, Y4, Y4
-	VPSHUFB        Y4, Y7, Y5
-	VPSHUFB        Y4, Y12, Y13
-	VPAND          Y0, Y6, Y6
-	VPUNPCKLBW     Y13, Y5, Y4
-	VPUNPCKHBW     Y13, Y5, Y5
-	VPSHUFB        Y6, Y7, Y7
-	VPSHUFB        Y6, Y12, Y12
-	VPUNPCKLBW     Y12, Y7, Y6
-	VPUNPCKHBW     Y12, Y7, Y7
-	DECQ           R9
-	JZ             last
+rows:
+	LEAQ (DI)(R10*2), R11
+	CMPQ CX, $0x01
+	JNE  pair
+	XORQ R10, R10
+
+pair:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   x+8(FP), DX
+	MOVQ   steps+48(FP), R9
 
 step:
-	PREFETCHT0     1024(DI)
-	MOVBQZX        34(DI), R10
-	SHLQ           $0x06, R10
-	MOVBQZX        51(DI), R11
-	SHLQ           $0x06, R11
-	VBROADCASTI128 35(DI), Y12
-	VPBLENDD       $0xf0, 36(DI), Y12, Y12
-	VPSHUFB        ggml_order<>+0(SB), Y12, Y12
-	VPMULLD        Y2, Y4, Y13
-	VPAND          Y1, Y4, Y4
-	VFMADD231PS    (DX), Y13, Y8
-	VFMADD231PS    32(DX), Y4, Y8
-	VMOVDQU        (R8)(R10*1), Y13
-	VMOVDQU        32(R8)(R10*1), Y14
-	VPMULLD        Y2, Y5, Y4
-	VPAND          Y1, Y5, Y5
-	VFMADD231PS    (DX)(BX*1), Y4, Y9
-	VFMADD231PS    32(DX)(BX*1), Y5, Y9
-	VPBLENDD       $0xf0, (R8)(R11*1), Y13, Y13
-	VPBLENDD       $0xf0, 32(R8)(R11*1), Y14, Y14
-	VPMULHUW       Y3, Y12, Y15
-	VPAND          Y0, Y12, Y12
-	VPMULLD        Y2, Y6, Y4
-	VPAND          Y1, Y6, Y6
-	VFMADD231PS    (DX)(BX*2), Y4, Y10
-	VFMADD231PS    32(DX)(BX*2), Y6, Y10
-	VPSHUFB        Y12, Y13, Y5
-	VPSHUFB        Y12, Y14, Y6
-	VPMULLD        Y2, Y7, Y4
-	VPAND          Y1, Y7, Y7
-	VFMADD231PS    (DX)(SI*1), Y4, Y11
-	VFMADD231PS    32(DX)(SI*1), Y7, Y11
-	VPAND          Y0, Y15, Y15
-	VPUNPCKLBW     Y6, Y5, Y4
-	VPUNPCKHBW     Y6, Y5, Y5
-	VPSHUFB        Y15, Y13, Y13
-	VPSHUFB        Y15, Y14, Y14
-	VPUNPCKLBW     Y14, Y13, Y6
-	VPUNPCKHBW     Y14, Y13, Y7
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000044, R11
+	MOVBQZX        (DI), R12
+	SHLQ           $0x06, R12
+	VMOVDQU        (R8)(R12*1), Y11
+	VMOVDQU        32(R8)(R12*1), Y12
+	MOVBQZX        17(DI), R12
+	SHLQ           $0x06, R12
+	VPBLENDD       $0xf0, (R8)(R12*1), Y11, Y11
+	VPBLENDD       $0xf0, 32(R8)(R12*1), Y12, Y12
+	VBROADCASTI128 1(DI), Y10
+	VPBLENDD       $0xf0, 2(DI), Y10, Y10
+	VPSHUFB        ggml_order<>+0(SB), Y10, Y10
+	VPSRLW         $0x04, Y10, Y13
+	VPAND          Y0, Y10, Y10
+	VPAND          Y0, Y13, Y13
+	VPSHUFB        Y10, Y11, Y14
+	VPSHUFB        Y10, Y12, Y10
+	VPUNPCKLBW     Y10, Y14, Y15
+	VPUNPCKHBW     Y10, Y14, Y10
+	VPSLLD         $0x10, Y15, Y14
+	VPAND          Y1, Y15, Y15
+	VFMADD231PS    (DX), Y14, Y2
+	VFMADD231PS    32(DX), Y15, Y2
+	VPSLLD         $0x10, Y10, Y14
+	VPAND          Y1, Y10, Y10
+	VFMADD231PS    (DX)(BX*1), Y14, Y3
+	VFMADD231PS    32(DX)(BX*1), Y10, Y3
+	VPSHUFB        Y13, Y11, Y10
+	VPSHUFB        Y13, Y12, Y11
+	VPUNPCKLBW     Y11, Y10, Y12
+	VPUNPCKHBW     Y11, Y10, Y11
+	VPSLLD         $0x10, Y12, Y10
+	VPAND          Y1, Y12, Y12
+	VFMADD231PS    (DX)(BX*2), Y10, Y4
+	VFMADD231PS    32(DX)(BX*2), Y12, Y4
+	VPSLLD         $0x10, Y11, Y10
+	VPAND          Y1, Y11, Y11
+	VFMADD231PS    (DX)(SI*1), Y10, Y5
+	VFMADD231PS    32(DX)(SI*1), Y11, Y5
+	MOVBQZX        (DI)(R10*1), R12
+	SHLQ           $0x06, R12
+	VMOVDQU        (R8)(R12*1), Y11
+	VMOVDQU        32(R8)(R12*1), Y12
+	MOVBQZX        17(DI)(R10*1), R12
+	SHLQ           $0x06, R12
+	VPBLENDD       $0xf0, (R8)(R12*1), Y11, Y11
+	VPBLENDD       $0xf0, 32(R8)(R12*1), Y12, Y12
+	VBROADCASTI128 1(DI)(R10*1), Y10
+	VPBLENDD       $0xf0, 2(DI)(R10*1), Y10, Y10
+	VPSHUFB        ggml_order<>+0(SB), Y10, Y10
+	VPSRLW         $0x04, Y10, Y13
+	VPAND          Y0, Y10, Y10
+	VPAND          Y0, Y13, Y13
+	VPSHUFB        Y10, Y11, Y14
+	VPSHUFB        Y10, Y12, Y10
+	VPUNPCKLBW     Y10, Y14, Y15
+	VPUNPCKHBW     Y10, Y14, Y10
+	VPSLLD         $0x10, Y15, Y14
+	VPAND          Y1, Y15, Y15
+	VFMADD231PS    (DX), Y14, Y6
+	VFMADD231PS    32(DX), Y15, Y6
+	VPSLLD         $0x10, Y10, Y14
+	VPAND          Y1, Y10, Y10
+	VFMADD231PS    (DX)(BX*1), Y14, Y7
+	VFMADD231PS    32(DX)(BX*1), Y10, Y7
+	VPSHUFB        Y13, Y11, Y10
+	VPSHUFB        Y13, Y12, Y11
+	VPUNPCKLBW     Y11, Y10, Y12
+	VPUNPCKHBW     Y11, Y10, Y11
+	VPSLLD         $0x10, Y12, Y10
+	VPAND          Y1, Y12, Y12
+	VFMADD231PS    (DX)(BX*2), Y10, Y8
+	VFMADD231PS    32(DX)(BX*2), Y12, Y8
+	VPSLLD         $0x10, Y11, Y10
+	VPAND          Y1, Y11, Y11
+	VFMADD231PS    (DX)(SI*1), Y10, Y9
+	VFMADD231PS    32(DX)(SI*1), Y11, Y9
 	ADDQ           $0x40, DX
 	ADDQ           $0x00000022, DI
 	DECQ           R9
 	JNZ            step
+	VADDPS         Y3, Y2, Y2
+	VADDPS         Y4, Y2, Y2
+	VADDPS         Y5, Y2, Y2
+	VEXTRACTF128   $0x01, Y2, X3
+	VADDPS         X3, X2, X2
+	VHADDPS        X2, X2, X2
+	VHADDPS        X2, X2, X2
+	VMOVSS         X2, (AX)
+	DECQ           CX
+	JZ             done
+	VADDPS         Y7, Y6, Y6
+	VADDPS         Y8, Y6, Y6
+	VADDPS         Y9, Y6, Y6
+	VEXTRACTF128   $0x01, Y6, X2
+	VADDPS         X2, X6, X6
+	VHADDPS        X6, X6, X6
+	VHADDPS        X6, X6, X6
+	VMOVSS         X6, 4(AX)
+	ADDQ           R10, DI
+	ADDQ           $0x08, AX
+	DECQ           CX
+	JNZ            rows
 
-last:
-	VPMULLD      Y2, Y4, Y12
-	VPAND        Y1, Y4, Y4
-	VFMADD231PS  (DX), Y12, Y8
-	VFMADD231PS  32(DX), Y4, Y8
-	VPMULLD      Y2, Y5, Y4
-	VPAND        Y1, Y5, Y5
-	VFMADD231PS  (DX)(BX*1), Y4, Y9
-	VFMADD231PS  32(DX)(BX*1), Y5, Y9
-	VPMULLD      Y2, Y6, Y4
-	VPAND        Y1, Y6, Y6
-	VFMADD231PS  (DX)(BX*2), Y4, Y10
-	VFMADD231PS  32(DX)(BX*2), Y6, Y10
-	VPMULLD      Y2, Y7, Y4
-	VPAND        Y1, Y7, Y7
-	VFMADD231PS  (DX)(SI*1), Y4, Y11
-	VFMADD231PS  32(DX)(SI*1), Y7, Y11
-	ADDQ         $0x40, DX
-	ADDQ         $0x00000022, DI
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y10, Y8, Y8
-	VADDPS       Y11, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X4
-	VADDPS       X4, X8, X8
-	VHADDPS      X8, X8, X8
-	VHADDPS      X8, X8, X8
-	VMOVSS       X8, (AX)
-	ADDQ         $0x04, AX
-	DECQ         CX
-	JNZ          row
+done:
 	VZEROUPPER
 	RET
 
@@ -282,6 +408,107 @@ DATA ggml_order<>+8(SB)/8, $0x0f0e0b0a07060302
 DATA ggml_order<>+16(SB)/8, $0x0d0c090805040100
 DATA ggml_order<>+24(SB)/8, $0x0f0e0b0a07060302
 GLOBL ggml_order<>(SB), RODATA|NOPTR, $32
+
+// func dotTwoMXFP4GGML(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·dotTwoMXFP4GGML(SB), NOSPLIT, $0-72
+	MOVQ    y+0(FP), AX
+	MOVQ    stride+8(FP), CX
+	MOVQ    rows+56(FP), DX
+	MOVQ    panel+32(FP), SI
+	LEAQ    (SI)(SI*2), DI
+	MOVQ    data+40(FP), R9
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU upper<>+0(SB), Y1
+	LEAQ    ·mxfp4Tables+0(SB), R10
+
+row:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   x+16(FP), BX
+	MOVQ   x2+24(FP), R8
+	MOVQ   steps+64(FP), R11
+
+step:
+	PREFETCHT0     1024(R9)
+	MOVBQZX        (R9), R12
+	SHLQ           $0x06, R12
+	VMOVDQU        (R10)(R12*1), Y11
+	VMOVDQU        32(R10)(R12*1), Y12
+	MOVBQZX        17(R9), R12
+	SHLQ           $0x06, R12
+	VPBLENDD       $0xf0, (R10)(R12*1), Y11, Y11
+	VPBLENDD       $0xf0, 32(R10)(R12*1), Y12, Y12
+	VBROADCASTI128 1(R9), Y10
+	VPBLENDD       $0xf0, 2(R9), Y10, Y10
+	VPSHUFB        ggml_order<>+0(SB), Y10, Y10
+	VPSRLW         $0x04, Y10, Y13
+	VPAND          Y0, Y10, Y10
+	VPAND          Y0, Y13, Y13
+	VPSHUFB        Y10, Y11, Y14
+	VPSHUFB        Y10, Y12, Y10
+	VPUNPCKLBW     Y10, Y14, Y15
+	VPUNPCKHBW     Y10, Y14, Y10
+	VPSLLD         $0x10, Y15, Y14
+	VPAND          Y1, Y15, Y15
+	VFMADD231PS    (BX), Y14, Y2
+	VFMADD231PS    (R8), Y14, Y6
+	VFMADD231PS    32(BX), Y15, Y2
+	VFMADD231PS    32(R8), Y15, Y6
+	VPSLLD         $0x10, Y10, Y14
+	VPAND          Y1, Y10, Y10
+	VFMADD231PS    (BX)(SI*1), Y14, Y3
+	VFMADD231PS    (R8)(SI*1), Y14, Y7
+	VFMADD231PS    32(BX)(SI*1), Y10, Y3
+	VFMADD231PS    32(R8)(SI*1), Y10, Y7
+	VPSHUFB        Y13, Y11, Y10
+	VPSHUFB        Y13, Y12, Y11
+	VPUNPCKLBW     Y11, Y10, Y12
+	VPUNPCKHBW     Y11, Y10, Y11
+	VPSLLD         $0x10, Y12, Y10
+	VPAND          Y1, Y12, Y12
+	VFMADD231PS    (BX)(SI*2), Y10, Y4
+	VFMADD231PS    (R8)(SI*2), Y10, Y8
+	VFMADD231PS    32(BX)(SI*2), Y12, Y4
+	VFMADD231PS    32(R8)(SI*2), Y12, Y8
+	VPSLLD         $0x10, Y11, Y10
+	VPAND          Y1, Y11, Y11
+	VFMADD231PS    (BX)(DI*1), Y10, Y5
+	VFMADD231PS    (R8)(DI*1), Y10, Y9
+	VFMADD231PS    32(BX)(DI*1), Y11, Y5
+	VFMADD231PS    32(R8)(DI*1), Y11, Y9
+	ADDQ           $0x40, BX
+	ADDQ           $0x40, R8
+	ADDQ           $0x00000022, R9
+	DECQ           R11
+	JNZ            step
+	VADDPS         Y3, Y2, Y2
+	VADDPS         Y4, Y2, Y2
+	VADDPS         Y5, Y2, Y2
+	VEXTRACTF128   $0x01, Y2, X3
+	VADDPS         X3, X2, X2
+	VHADDPS        X2, X2, X2
+	VHADDPS        X2, X2, X2
+	VMOVSS         X2, (AX)
+	VADDPS         Y7, Y6, Y6
+	VADDPS         Y8, Y6, Y6
+	VADDPS         Y9, Y6, Y6
+	VEXTRACTF128   $0x01, Y6, X2
+	VADDPS         X2, X6, X6
+	VHADDPS        X6, X6, X6
+	VHADDPS        X6, X6, X6
+	VMOVSS         X6, (AX)(CX*1)
+	ADDQ           $0x04, AX
+	DECQ           DX
+	JNZ            row
+	VZEROUPPER
+	RET
 
 // func dotMXFP4Ollama(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 // Requires: AVX, AVX2, FMA3, MMX+
@@ -293,180 +520,390 @@ TEXT ·dotMXFP4Ollama(SB), NOSPLIT, $0-56
 	MOVQ    data+24(FP), DI
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
-	VMOVDQU one_up<>+0(SB), Y2
-	VMOVDQU down<>+0(SB), Y3
 	LEAQ    ·mxfp4Tables+0(SB), R8
+	MOVQ    steps+48(FP), R10
+	IMUL3Q  $0x00000022, R10, R10
 
-row:
-	VXORPS         Y8, Y8, Y8
-	VXORPS         Y9, Y9, Y9
-	VXORPS         Y10, Y10, Y10
-	VXORPS         Y11, Y11, Y11
-	MOVQ           x+8(FP), DX
-	MOVQ           steps+48(FP), R9
-	MOVBQZX        (DI), R10
-	SHLQ           $0x06, R10
-	MOVBQZX        17(DI), R11
-	SHLQ           $0x06, R11
-	VBROADCASTI128 1(DI), Y4
-	VPBLENDD       $0xf0, 2(DI), Y4, Y4
-	VMOVDQU        (R8)(R10*1), Y7
-	VMOVDQU        32(R8)(R10*1), Y12
-	VPBLENDD       $0xf0, (R8)(R11*1), Y7, Y7
-	VPBLENDD       $0xf0, 32(R8)(R11*1), Y12, Y12
-	VPMULHUW       Y3, Y4, Y6
-	VPAND          Y0, Y4, Y4
-	VPSHUFB        Y4, Y7, Y5
-	VPSHUFB        Y4, Y12, Y13
-	VPAND          Y0, Y6, Y6
-	VPUNPCKLBW     Y13, Y5, Y4
-	VPUNPCKHBW     Y13, Y5, Y5
-	VPSHUFB        Y6, Y7, Y7
-	VPSHUFB        Y6, Y12, Y12
-	VPUNPCKLBW     Y12, Y7, Y6
-	VPUNPCKHBW     Y12, Y7, Y7
-	DECQ           R9
-	JZ             last
+rows:
+	LEAQ (DI)(R10*2), R11
+	CMPQ CX, $0x01
+	JNE  pair
+	XORQ R10, R10
+
+pair:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   x+8(FP), DX
+	MOVQ   steps+48(FP), R9
 
 step:
-	PREFETCHT0     1024(DI)
-	MOVBQZX        34(DI), R10
-	SHLQ           $0x06, R10
-	MOVBQZX        51(DI), R11
-	SHLQ           $0x06, R11
-	VBROADCASTI128 35(DI), Y12
-	VPBLENDD       $0xf0, 36(DI), Y12, Y12
-	VPMULLD        Y2, Y4, Y13
-	VPAND          Y1, Y4, Y4
-	VFMADD231PS    (DX), Y13, Y8
-	VFMADD231PS    (DX)(BX*1), Y4, Y9
-	VMOVDQU        (R8)(R10*1), Y13
-	VMOVDQU        32(R8)(R10*1), Y14
-	VPMULLD        Y2, Y5, Y4
-	VPAND          Y1, Y5, Y5
-	VFMADD231PS    (DX)(BX*2), Y4, Y10
-	VFMADD231PS    (DX)(SI*1), Y5, Y11
-	VPBLENDD       $0xf0, (R8)(R11*1), Y13, Y13
-	VPBLENDD       $0xf0, 32(R8)(R11*1), Y14, Y14
-	VPMULHUW       Y3, Y12, Y15
-	VPAND          Y0, Y12, Y12
-	VPMULLD        Y2, Y6, Y4
-	VPAND          Y1, Y6, Y6
-	VFMADD231PS    32(DX), Y4, Y8
-	VFMADD231PS    32(DX)(BX*1), Y6, Y9
-	VPSHUFB        Y12, Y13, Y5
-	VPSHUFB        Y12, Y14, Y6
-	VPMULLD        Y2, Y7, Y4
-	VPAND          Y1, Y7, Y7
-	VFMADD231PS    32(DX)(BX*2), Y4, Y10
-	VFMADD231PS    32(DX)(SI*1), Y7, Y11
-	VPAND          Y0, Y15, Y15
-	VPUNPCKLBW     Y6, Y5, Y4
-	VPUNPCKHBW     Y6, Y5, Y5
-	VPSHUFB        Y15, Y13, Y13
-	VPSHUFB        Y15, Y14, Y14
-	VPUNPCKLBW     Y14, Y13, Y6
-	VPUNPCKHBW     Y14, Y13, Y7
+	PREFETCHT0     (R11)
+	PREFETCHT0     64(R11)
+	ADDQ           $0x00000044, R11
+	MOVBQZX        (DI), R12
+	SHLQ           $0x06, R12
+	VMOVDQU        (R8)(R12*1), Y11
+	VMOVDQU        32(R8)(R12*1), Y12
+	MOVBQZX        17(DI), R12
+	SHLQ           $0x06, R12
+	VPBLENDD       $0xf0, (R8)(R12*1), Y11, Y11
+	VPBLENDD       $0xf0, 32(R8)(R12*1), Y12, Y12
+	VBROADCASTI128 1(DI), Y10
+	VPBLENDD       $0xf0, 2(DI), Y10, Y10
+	VPSRLW         $0x04, Y10, Y13
+	VPAND          Y0, Y10, Y10
+	VPAND          Y0, Y13, Y13
+	VPSHUFB        Y10, Y11, Y14
+	VPSHUFB        Y10, Y12, Y10
+	VPUNPCKLBW     Y10, Y14, Y15
+	VPUNPCKHBW     Y10, Y14, Y10
+	VPSLLD         $0x10, Y15, Y14
+	VPAND          Y1, Y15, Y15
+	VFMADD231PS    (DX), Y14, Y2
+	VFMADD231PS    (DX)(BX*1), Y15, Y3
+	VPSLLD         $0x10, Y10, Y14
+	VPAND          Y1, Y10, Y10
+	VFMADD231PS    (DX)(BX*2), Y14, Y4
+	VFMADD231PS    (DX)(SI*1), Y10, Y5
+	VPSHUFB        Y13, Y11, Y10
+	VPSHUFB        Y13, Y12, Y11
+	VPUNPCKLBW     Y11, Y10, Y12
+	VPUNPCKHBW     Y11, Y10, Y11
+	VPSLLD         $0x10, Y12, Y10
+	VPAND          Y1, Y12, Y12
+	VFMADD231PS    32(DX), Y10, Y2
+	VFMADD231PS    32(DX)(BX*1), Y12, Y3
+	VPSLLD         $0x10, Y11, Y10
+	VPAND          Y1, Y11, Y11
+	VFMADD231PS    32(DX)(BX*2), Y10, Y4
+	VFMADD231PS    32(DX)(SI*1), Y11, Y5
+	MOVBQZX        (DI)(R10*1), R12
+	SHLQ           $0x06, R12
+	VMOVDQU        (R8)(R12*1), Y11
+	VMOVDQU        32(R8)(R12*1), Y12
+	MOVBQZX        17(DI)(R10*1), R12
+	SHLQ           $0x06, R12
+	VPBLENDD       $0xf0, (R8)(R12*1), Y11, Y11
+	VPBLENDD       $0xf0, 32(R8)(R12*1), Y12, Y12
+	VBROADCASTI128 1(DI)(R10*1), Y10
+	VPBLENDD       $0xf0, 2(DI)(R10*1), Y10, Y10
+	VPSRLW         $0x04, Y10, Y13
+	VPAND          Y0, Y10, Y10
+	VPAND          Y0, Y13, Y13
+	VPSHUFB        Y10, Y11, Y14
+	VPSHUFB        Y10, Y12, Y10
+	VPUNPCKLBW     Y10, Y14, Y15
+	VPUNPCKHBW     Y10, Y14, Y10
+	VPSLLD         $0x10, Y15, Y14
+	VPAND          Y1, Y15, Y15
+	VFMADD231PS    (DX), Y14, Y6
+	VFMADD231PS    (DX)(BX*1), Y15, Y7
+	VPSLLD         $0x10, Y10, Y14
+	VPAND          Y1, Y10, Y10
+	VFMADD231PS    (DX)(BX*2), Y14, Y8
+	VFMADD231PS    (DX)(SI*1), Y10, Y9
+	VPSHUFB        Y13, Y11, Y10
+	VPSHUFB        Y13, Y12, Y11
+	VPUNPCKLBW     Y11, Y10, Y12
+	VPUNPCKHBW     Y11, Y10, Y11
+	VPSLLD         $0x10, Y12, Y10
+	VPAND          Y1, Y12, Y12
+	VFMADD231PS    32(DX), Y10, Y6
+	VFMADD231PS    32(DX)(BX*1), Y12, Y7
+	VPSLLD         $0x10, Y11, Y10
+	VPAND          Y1, Y11, Y11
+	VFMADD231PS    32(DX)(BX*2), Y10, Y8
+	VFMADD231PS    32(DX)(SI*1), Y11, Y9
 	ADDQ           $0x40, DX
 	ADDQ           $0x00000022, DI
 	DECQ           R9
 	JNZ            step
+	VADDPS         Y3, Y2, Y2
+	VADDPS         Y4, Y2, Y2
+	VADDPS         Y5, Y2, Y2
+	VEXTRACTF128   $0x01, Y2, X3
+	VADDPS         X3, X2, X2
+	VHADDPS        X2, X2, X2
+	VHADDPS        X2, X2, X2
+	VMOVSS         X2, (AX)
+	DECQ           CX
+	JZ             done
+	VADDPS         Y7, Y6, Y6
+	VADDPS         Y8, Y6, Y6
+	VADDPS         Y9, Y6, Y6
+	VEXTRACTF128   $0x01, Y6, X2
+	VADDPS         X2, X6, X6
+	VHADDPS        X6, X6, X6
+	VHADDPS        X6, X6, X6
+	VMOVSS         X6, 4(AX)
+	ADDQ           R10, DI
+	ADDQ           $0x08, AX
+	DECQ           CX
+	JNZ            rows
 
-last:
-	VPMULLD      Y2, Y4, Y12
-	VPAND        Y1, Y4, Y4
-	VFMADD231PS  (DX), Y12, Y8
-	VFMADD231PS  (DX)(BX*1), Y4, Y9
-	VPMULLD      Y2, Y5, Y4
-	VPAND        Y1, Y5, Y5
-	VFMADD231PS  (DX)(BX*2), Y4, Y10
-	VFMADD231PS  (DX)(SI*1), Y5, Y11
-	VPMULLD      Y2, Y6, Y4
-	VPAND        Y1, Y6, Y6
-	VFMADD231PS  32(DX), Y4, Y8
-	VFMADD231PS  32(DX)(BX*1), Y6, Y9
-	VPMULLD      Y2, Y7, Y4
-	VPAND        Y1, Y7, Y7
-	VFMADD231PS  32(DX)(BX*2), Y4, Y10
-	VFMADD231PS  32(DX)(SI*1), Y7, Y11
-	ADDQ         $0x40, DX
-	ADDQ         $0x00000022, DI
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y10, Y8, Y8
-	VADDPS       Y11, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X4
-	VADDPS       X4, X8, X8
-	VHADDPS      X8, X8, X8
-	VHADDPS      X8, X8, X8
-	VMOVSS       X8, (AX)
-	ADDQ         $0x04, AX
-	DECQ         CX
-	JNZ          row
+done:
+	VZEROUPPER
+	RET
+
+// func dotTwoMXFP4Ollama(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·dotTwoMXFP4Ollama(SB), NOSPLIT, $0-72
+	MOVQ    y+0(FP), AX
+	MOVQ    stride+8(FP), CX
+	MOVQ    rows+56(FP), DX
+	MOVQ    panel+32(FP), SI
+	LEAQ    (SI)(SI*2), DI
+	MOVQ    data+40(FP), R9
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU upper<>+0(SB), Y1
+	LEAQ    ·mxfp4Tables+0(SB), R10
+
+row:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   x+16(FP), BX
+	MOVQ   x2+24(FP), R8
+	MOVQ   steps+64(FP), R11
+
+step:
+	PREFETCHT0     1024(R9)
+	MOVBQZX        (R9), R12
+	SHLQ           $0x06, R12
+	VMOVDQU        (R10)(R12*1), Y11
+	VMOVDQU        32(R10)(R12*1), Y12
+	MOVBQZX        17(R9), R12
+	SHLQ           $0x06, R12
+	VPBLENDD       $0xf0, (R10)(R12*1), Y11, Y11
+	VPBLENDD       $0xf0, 32(R10)(R12*1), Y12, Y12
+	VBROADCASTI128 1(R9), Y10
+	VPBLENDD       $0xf0, 2(R9), Y10, Y10
+	VPSRLW         $0x04, Y10, Y13
+	VPAND          Y0, Y10, Y10
+	VPAND          Y0, Y13, Y13
+	VPSHUFB        Y10, Y11, Y14
+	VPSHUFB        Y10, Y12, Y10
+	VPUNPCKLBW     Y10, Y14, Y15
+	VPUNPCKHBW     Y10, Y14, Y10
+	VPSLLD         $0x10, Y15, Y14
+	VPAND          Y1, Y15, Y15
+	VFMADD231PS    (BX), Y14, Y2
+	VFMADD231PS    (R8), Y14, Y6
+	VFMADD231PS    (BX)(SI*1), Y15, Y3
+	VFMADD231PS    (R8)(SI*1), Y15, Y7
+	VPSLLD         $0x10, Y10, Y14
+	VPAND          Y1, Y10, Y10
+	VFMADD231PS    (BX)(SI*2), Y14, Y4
+	VFMADD231PS    (R8)(SI*2), Y14, Y8
+	VFMADD231PS    (BX)(DI*1), Y10, Y5
+	VFMADD231PS    (R8)(DI*1), Y10, Y9
+	VPSHUFB        Y13, Y11, Y10
+	VPSHUFB        Y13, Y12, Y11
+	VPUNPCKLBW     Y11, Y10, Y12
+	VPUNPCKHBW     Y11, Y10, Y11
+	VPSLLD         $0x10, Y12, Y10
+	VPAND          Y1, Y12, Y12
+	VFMADD231PS    32(BX), Y10, Y2
+	VFMADD231PS    32(R8), Y10, Y6
+	VFMADD231PS    32(BX)(SI*1), Y12, Y3
+	VFMADD231PS    32(R8)(SI*1), Y12, Y7
+	VPSLLD         $0x10, Y11, Y10
+	VPAND          Y1, Y11, Y11
+	VFMADD231PS    32(BX)(SI*2), Y10, Y4
+	VFMADD231PS    32(R8)(SI*2), Y10, Y8
+	VFMADD231PS    32(BX)(DI*1), Y11, Y5
+	VFMADD231PS    32(R8)(DI*1), Y11, Y9
+	ADDQ           $0x40, BX
+	ADDQ           $0x40, R8
+	ADDQ           $0x00000022, R9
+	DECQ           R11
+	JNZ            step
+	VADDPS         Y3, Y2, Y2
+	VADDPS         Y4, Y2, Y2
+	VADDPS         Y5, Y2, Y2
+	VEXTRACTF128   $0x01, Y2, X3
+	VADDPS         X3, X2, X2
+	VHADDPS        X2, X2, X2
+	VHADDPS        X2, X2, X2
+	VMOVSS         X2, (AX)
+	VADDPS         Y7, Y6, Y6
+	VADDPS         Y8, Y6, Y6
+	VADDPS         Y9, Y6, Y6
+	VEXTRACTF128   $0x01, Y6, X2
+	VADDPS         X2, X6, X6
+	VHADDPS        X6, X6, X6
+	VHADDPS        X6, X6, X6
+	VMOVSS         X6, (AX)(CX*1)
+	ADDQ           $0x04, AX
+	DECQ           DX
+	JNZ            row
 	VZEROUPPER
 	RET
 
 // func dotBF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotBF16(SB), NOSPLIT, $0-56
-	MOVQ y+0(FP), AX
-	MOVQ rows+40(FP), CX
-	MOVQ panel+16(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ data+24(FP), DI
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+40(FP), CX
+	MOVQ    panel+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    data+24(FP), DI
+	VMOVDQU upper<>+0(SB), Y0
 
 row:
-	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
 	MOVQ   x+8(FP), DX
 	MOVQ   steps+48(FP), R8
 
 step:
 	PREFETCHT0     1024(DI)
 	PREFETCHT0     1088(DI)
-	VBROADCASTI128 (DI), Y4
-	VPBLENDD       $0xf0, 48(DI), Y4, Y4
-	VBROADCASTI128 16(DI), Y5
-	VPBLENDD       $0xf0, 64(DI), Y5, Y5
-	VSHUFPS        $0x88, Y5, Y4, Y6
-	VSHUFPS        $0xdd, Y5, Y4, Y4
-	VPSLLD         $0x10, Y6, Y5
-	VPAND          upper<>+0(SB), Y6, Y6
-	VFMADD231PS    (DX), Y5, Y0
-	VFMADD231PS    32(DX), Y6, Y0
-	VPSLLD         $0x10, Y4, Y5
-	VPAND          upper<>+0(SB), Y4, Y4
-	VFMADD231PS    (DX)(BX*1), Y5, Y1
-	VFMADD231PS    32(DX)(BX*1), Y4, Y1
-	VBROADCASTI128 32(DI), Y4
-	VPBLENDD       $0xf0, 80(DI), Y4, Y4
-	VBROADCASTI128 48(DI), Y5
-	VPBLENDD       $0xf0, 96(DI), Y5, Y5
-	VSHUFPS        $0x88, Y5, Y4, Y6
-	VSHUFPS        $0xdd, Y5, Y4, Y4
-	VPSLLD         $0x10, Y6, Y5
-	VPAND          upper<>+0(SB), Y6, Y6
-	VFMADD231PS    (DX)(BX*2), Y5, Y2
-	VFMADD231PS    32(DX)(BX*2), Y6, Y2
-	VPSLLD         $0x10, Y4, Y5
-	VPAND          upper<>+0(SB), Y4, Y4
-	VFMADD231PS    (DX)(SI*1), Y5, Y3
-	VFMADD231PS    32(DX)(SI*1), Y4, Y3
+	VBROADCASTI128 (DI), Y5
+	VPBLENDD       $0xf0, 48(DI), Y5, Y5
+	VBROADCASTI128 16(DI), Y6
+	VPBLENDD       $0xf0, 64(DI), Y6, Y6
+	VSHUFPS        $0x88, Y6, Y5, Y7
+	VSHUFPS        $0xdd, Y6, Y5, Y5
+	VPSLLD         $0x10, Y7, Y6
+	VPAND          Y0, Y7, Y7
+	VFMADD231PS    (DX), Y6, Y1
+	VFMADD231PS    32(DX), Y7, Y1
+	VPSLLD         $0x10, Y5, Y6
+	VPAND          Y0, Y5, Y5
+	VFMADD231PS    (DX)(BX*1), Y6, Y2
+	VFMADD231PS    32(DX)(BX*1), Y5, Y2
+	VBROADCASTI128 32(DI), Y5
+	VPBLENDD       $0xf0, 80(DI), Y5, Y5
+	VBROADCASTI128 48(DI), Y6
+	VPBLENDD       $0xf0, 96(DI), Y6, Y6
+	VSHUFPS        $0x88, Y6, Y5, Y7
+	VSHUFPS        $0xdd, Y6, Y5, Y5
+	VPSLLD         $0x10, Y7, Y6
+	VPAND          Y0, Y7, Y7
+	VFMADD231PS    (DX)(BX*2), Y6, Y3
+	VFMADD231PS    32(DX)(BX*2), Y7, Y3
+	VPSLLD         $0x10, Y5, Y6
+	VPAND          Y0, Y5, Y5
+	VFMADD231PS    (DX)(SI*1), Y6, Y4
+	VFMADD231PS    32(DX)(SI*1), Y5, Y4
 	ADDQ           $0x40, DX
 	ADDQ           $0x00000080, DI
 	DECQ           R8
 	JNZ            step
-	VADDPS         Y1, Y0, Y0
-	VADDPS         Y2, Y0, Y0
-	VADDPS         Y3, Y0, Y0
-	VEXTRACTF128   $0x01, Y0, X1
-	VADDPS         X1, X0, X0
-	VHADDPS        X0, X0, X0
-	VHADDPS        X0, X0, X0
-	VMOVSS         X0, (AX)
+	VADDPS         Y2, Y1, Y1
+	VADDPS         Y3, Y1, Y1
+	VADDPS         Y4, Y1, Y1
+	VEXTRACTF128   $0x01, Y1, X2
+	VADDPS         X2, X1, X1
+	VHADDPS        X1, X1, X1
+	VHADDPS        X1, X1, X1
+	VMOVSS         X1, (AX)
 	ADDQ           $0x04, AX
 	DECQ           CX
+	JNZ            row
+	VZEROUPPER
+	RET
+
+// func dotTwoBF16(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·dotTwoBF16(SB), NOSPLIT, $0-72
+	MOVQ    y+0(FP), AX
+	MOVQ    stride+8(FP), CX
+	MOVQ    rows+56(FP), DX
+	MOVQ    panel+32(FP), SI
+	LEAQ    (SI)(SI*2), DI
+	MOVQ    data+40(FP), R9
+	VMOVDQU upper<>+0(SB), Y0
+
+row:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	MOVQ   x+16(FP), BX
+	MOVQ   x2+24(FP), R8
+	MOVQ   steps+64(FP), R10
+
+step:
+	PREFETCHT0     1024(R9)
+	PREFETCHT0     1088(R9)
+	VBROADCASTI128 (R9), Y9
+	VPBLENDD       $0xf0, 48(R9), Y9, Y9
+	VBROADCASTI128 16(R9), Y10
+	VPBLENDD       $0xf0, 64(R9), Y10, Y10
+	VSHUFPS        $0x88, Y10, Y9, Y11
+	VSHUFPS        $0xdd, Y10, Y9, Y9
+	VPSLLD         $0x10, Y11, Y10
+	VPAND          Y0, Y11, Y11
+	VFMADD231PS    (BX), Y10, Y1
+	VFMADD231PS    (R8), Y10, Y5
+	VFMADD231PS    32(BX), Y11, Y1
+	VFMADD231PS    32(R8), Y11, Y5
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          Y0, Y9, Y9
+	VFMADD231PS    (BX)(SI*1), Y10, Y2
+	VFMADD231PS    (R8)(SI*1), Y10, Y6
+	VFMADD231PS    32(BX)(SI*1), Y9, Y2
+	VFMADD231PS    32(R8)(SI*1), Y9, Y6
+	VBROADCASTI128 32(R9), Y9
+	VPBLENDD       $0xf0, 80(R9), Y9, Y9
+	VBROADCASTI128 48(R9), Y10
+	VPBLENDD       $0xf0, 96(R9), Y10, Y10
+	VSHUFPS        $0x88, Y10, Y9, Y11
+	VSHUFPS        $0xdd, Y10, Y9, Y9
+	VPSLLD         $0x10, Y11, Y10
+	VPAND          Y0, Y11, Y11
+	VFMADD231PS    (BX)(SI*2), Y10, Y3
+	VFMADD231PS    (R8)(SI*2), Y10, Y7
+	VFMADD231PS    32(BX)(SI*2), Y11, Y3
+	VFMADD231PS    32(R8)(SI*2), Y11, Y7
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          Y0, Y9, Y9
+	VFMADD231PS    (BX)(DI*1), Y10, Y4
+	VFMADD231PS    (R8)(DI*1), Y10, Y8
+	VFMADD231PS    32(BX)(DI*1), Y9, Y4
+	VFMADD231PS    32(R8)(DI*1), Y9, Y8
+	ADDQ           $0x40, BX
+	ADDQ           $0x40, R8
+	ADDQ           $0x00000080, R9
+	DECQ           R10
+	JNZ            step
+	VADDPS         Y2, Y1, Y1
+	VADDPS         Y3, Y1, Y1
+	VADDPS         Y4, Y1, Y1
+	VEXTRACTF128   $0x01, Y1, X2
+	VADDPS         X2, X1, X1
+	VHADDPS        X1, X1, X1
+	VHADDPS        X1, X1, X1
+	VMOVSS         X1, (AX)
+	VADDPS         Y6, Y5, Y5
+	VADDPS         Y7, Y5, Y5
+	VADDPS         Y8, Y5, Y5
+	VEXTRACTF128   $0x01, Y5, X1
+	VADDPS         X1, X5, X5
+	VHADDPS        X5, X5, X5
+	VHADDPS        X5, X5, X5
+	VMOVSS         X5, (AX)(CX*1)
+	ADDQ           $0x04, AX
+	DECQ           DX
 	JNZ            row
 	VZEROUPPER
 	RET
@@ -563,6 +1000,115 @@ DATA lower<>+16(SB)/8, $0x0000ffff0000ffff
 DATA lower<>+24(SB)/8, $0x0000ffff0000ffff
 GLOBL lower<>(SB), RODATA|NOPTR, $32
 
+// func dotTwoF16(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·dotTwoF16(SB), NOSPLIT, $0-72
+	MOVQ y+0(FP), AX
+	MOVQ stride+8(FP), CX
+	MOVQ rows+56(FP), DX
+	MOVQ panel+32(FP), SI
+	LEAQ (SI)(SI*2), DI
+	MOVQ data+40(FP), R9
+
+row:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   x+16(FP), BX
+	MOVQ   x2+24(FP), R8
+	MOVQ   steps+64(FP), R10
+
+step:
+	PREFETCHT0     1024(R9)
+	PREFETCHT0     1088(R9)
+	VBROADCASTI128 (R9), Y8
+	VPBLENDD       $0xf0, 48(R9), Y8, Y8
+	VBROADCASTI128 16(R9), Y9
+	VPBLENDD       $0xf0, 64(R9), Y9, Y9
+	VSHUFPS        $0x88, Y9, Y8, Y10
+	VSHUFPS        $0xdd, Y9, Y8, Y8
+	VPAND          lower<>+0(SB), Y10, Y9
+	VPAND          lower<>+0(SB), Y8, Y11
+	VPACKUSDW      Y11, Y9, Y9
+	VPERMQ         $0xd8, Y9, Y9
+	VEXTRACTI128   $0x01, Y9, X11
+	VCVTPH2PS      X9, Y9
+	VCVTPH2PS      X11, Y11
+	VFMADD231PS    (BX), Y9, Y0
+	VFMADD231PS    (R8), Y9, Y4
+	VFMADD231PS    (BX)(SI*1), Y11, Y1
+	VFMADD231PS    (R8)(SI*1), Y11, Y5
+	VPSRLD         $0x10, Y10, Y9
+	VPSRLD         $0x10, Y8, Y8
+	VPACKUSDW      Y8, Y9, Y9
+	VPERMQ         $0xd8, Y9, Y9
+	VEXTRACTI128   $0x01, Y9, X8
+	VCVTPH2PS      X9, Y9
+	VCVTPH2PS      X8, Y8
+	VFMADD231PS    32(BX), Y9, Y0
+	VFMADD231PS    32(R8), Y9, Y4
+	VFMADD231PS    32(BX)(SI*1), Y8, Y1
+	VFMADD231PS    32(R8)(SI*1), Y8, Y5
+	VBROADCASTI128 32(R9), Y8
+	VPBLENDD       $0xf0, 80(R9), Y8, Y8
+	VBROADCASTI128 48(R9), Y9
+	VPBLENDD       $0xf0, 96(R9), Y9, Y9
+	VSHUFPS        $0x88, Y9, Y8, Y10
+	VSHUFPS        $0xdd, Y9, Y8, Y8
+	VPAND          lower<>+0(SB), Y10, Y9
+	VPAND          lower<>+0(SB), Y8, Y11
+	VPACKUSDW      Y11, Y9, Y9
+	VPERMQ         $0xd8, Y9, Y9
+	VEXTRACTI128   $0x01, Y9, X11
+	VCVTPH2PS      X9, Y9
+	VCVTPH2PS      X11, Y11
+	VFMADD231PS    (BX)(SI*2), Y9, Y2
+	VFMADD231PS    (R8)(SI*2), Y9, Y6
+	VFMADD231PS    (BX)(DI*1), Y11, Y3
+	VFMADD231PS    (R8)(DI*1), Y11, Y7
+	VPSRLD         $0x10, Y10, Y9
+	VPSRLD         $0x10, Y8, Y8
+	VPACKUSDW      Y8, Y9, Y9
+	VPERMQ         $0xd8, Y9, Y9
+	VEXTRACTI128   $0x01, Y9, X8
+	VCVTPH2PS      X9, Y9
+	VCVTPH2PS      X8, Y8
+	VFMADD231PS    32(BX)(SI*2), Y9, Y2
+	VFMADD231PS    32(R8)(SI*2), Y9, Y6
+	VFMADD231PS    32(BX)(DI*1), Y8, Y3
+	VFMADD231PS    32(R8)(DI*1), Y8, Y7
+	ADDQ           $0x40, BX
+	ADDQ           $0x40, R8
+	ADDQ           $0x00000080, R9
+	DECQ           R10
+	JNZ            step
+	VADDPS         Y1, Y0, Y0
+	VADDPS         Y2, Y0, Y0
+	VADDPS         Y3, Y0, Y0
+	VEXTRACTF128   $0x01, Y0, X1
+	VADDPS         X1, X0, X0
+	VHADDPS        X0, X0, X0
+	VHADDPS        X0, X0, X0
+	VMOVSS         X0, (AX)
+	VADDPS         Y5, Y4, Y4
+	VADDPS         Y6, Y4, Y4
+	VADDPS         Y7, Y4, Y4
+	VEXTRACTF128   $0x01, Y4, X0
+	VADDPS         X0, X4, X4
+	VHADDPS        X4, X4, X4
+	VHADDPS        X4, X4, X4
+	VMOVSS         X4, (AX)(CX*1)
+	ADDQ           $0x04, AX
+	DECQ           DX
+	JNZ            row
+	VZEROUPPER
+	RET
+
 // func dotF32(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotF32(SB), NOSPLIT, $0-56
@@ -643,71 +1189,233 @@ step:
 	VZEROUPPER
 	RET
 
-// func dotQ8_0(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX2, F16C, FMA3, MMX+
-TEXT ·dotQ8_0(SB), NOSPLIT, $0-56
+// func dotTwoF32(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·dotTwoF32(SB), NOSPLIT, $0-72
 	MOVQ y+0(FP), AX
-	MOVQ rows+40(FP), CX
-	MOVQ panel+16(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ data+24(FP), DI
+	MOVQ stride+8(FP), CX
+	MOVQ rows+56(FP), DX
+	MOVQ panel+32(FP), SI
+	LEAQ (SI)(SI*2), DI
+	MOVQ data+40(FP), R9
 
 row:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   x+16(FP), BX
+	MOVQ   x2+24(FP), R8
+	MOVQ   steps+64(FP), R10
+
+step:
+	PREFETCHT0     1024(R9)
+	PREFETCHT0     1088(R9)
+	PREFETCHT0     1152(R9)
+	PREFETCHT0     1216(R9)
+	VBROADCASTI128 (R9), Y8
+	VPBLENDD       $0xf0, 112(R9), Y8, Y8
+	VBROADCASTI128 16(R9), Y9
+	VPBLENDD       $0xf0, 128(R9), Y9, Y9
+	VBROADCASTI128 32(R9), Y10
+	VPBLENDD       $0xf0, 144(R9), Y10, Y10
+	VBROADCASTI128 48(R9), Y11
+	VPBLENDD       $0xf0, 160(R9), Y11, Y11
+	VUNPCKLPS      Y9, Y8, Y12
+	VUNPCKLPS      Y11, Y10, Y13
+	VUNPCKLPD      Y13, Y12, Y14
+	VUNPCKHPD      Y13, Y12, Y12
+	VFMADD231PS    (BX), Y14, Y0
+	VFMADD231PS    (R8), Y14, Y4
+	VFMADD231PS    32(BX), Y12, Y0
+	VFMADD231PS    32(R8), Y12, Y4
+	VUNPCKHPS      Y9, Y8, Y8
+	VUNPCKHPS      Y11, Y10, Y9
+	VUNPCKLPD      Y9, Y8, Y10
+	VUNPCKHPD      Y9, Y8, Y8
+	VFMADD231PS    (BX)(SI*1), Y10, Y1
+	VFMADD231PS    (R8)(SI*1), Y10, Y5
+	VFMADD231PS    32(BX)(SI*1), Y8, Y1
+	VFMADD231PS    32(R8)(SI*1), Y8, Y5
+	VBROADCASTI128 64(R9), Y8
+	VPBLENDD       $0xf0, 176(R9), Y8, Y8
+	VBROADCASTI128 80(R9), Y9
+	VPBLENDD       $0xf0, 192(R9), Y9, Y9
+	VBROADCASTI128 96(R9), Y10
+	VPBLENDD       $0xf0, 208(R9), Y10, Y10
+	VBROADCASTI128 112(R9), Y11
+	VPBLENDD       $0xf0, 224(R9), Y11, Y11
+	VUNPCKLPS      Y9, Y8, Y12
+	VUNPCKLPS      Y11, Y10, Y13
+	VUNPCKLPD      Y13, Y12, Y14
+	VUNPCKHPD      Y13, Y12, Y12
+	VFMADD231PS    (BX)(SI*2), Y14, Y2
+	VFMADD231PS    (R8)(SI*2), Y14, Y6
+	VFMADD231PS    32(BX)(SI*2), Y12, Y2
+	VFMADD231PS    32(R8)(SI*2), Y12, Y6
+	VUNPCKHPS      Y9, Y8, Y8
+	VUNPCKHPS      Y11, Y10, Y9
+	VUNPCKLPD      Y9, Y8, Y10
+	VUNPCKHPD      Y9, Y8, Y8
+	VFMADD231PS    (BX)(DI*1), Y10, Y3
+	VFMADD231PS    (R8)(DI*1), Y10, Y7
+	VFMADD231PS    32(BX)(DI*1), Y8, Y3
+	VFMADD231PS    32(R8)(DI*1), Y8, Y7
+	ADDQ           $0x40, BX
+	ADDQ           $0x40, R8
+	ADDQ           $0x00000100, R9
+	DECQ           R10
+	JNZ            step
+	VADDPS         Y1, Y0, Y0
+	VADDPS         Y2, Y0, Y0
+	VADDPS         Y3, Y0, Y0
+	VEXTRACTF128   $0x01, Y0, X1
+	VADDPS         X1, X0, X0
+	VHADDPS        X0, X0, X0
+	VHADDPS        X0, X0, X0
+	VMOVSS         X0, (AX)
+	VADDPS         Y5, Y4, Y4
+	VADDPS         Y6, Y4, Y4
+	VADDPS         Y7, Y4, Y4
+	VEXTRACTF128   $0x01, Y4, X0
+	VADDPS         X0, X4, X4
+	VHADDPS        X4, X4, X4
+	VHADDPS        X4, X4, X4
+	VMOVSS         X4, (AX)(CX*1)
+	ADDQ           $0x04, AX
+	DECQ           DX
+	JNZ            row
+	VZEROUPPER
+	RET
+
+// func dotQ8_0(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·dotQ8_0(SB), NOSPLIT, $0-56
+	MOVQ   y+0(FP), AX
+	MOVQ   rows+40(FP), CX
+	MOVQ   panel+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVQ   data+24(FP), DI
+	MOVQ   steps+48(FP), R9
+	IMUL3Q $0x00000044, R9, R9
+
+rows:
+	LEAQ (DI)(R9*2), R10
+	CMPQ CX, $0x01
+	JNE  pair
+	XORQ R9, R9
+
+pair:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
 	MOVQ   x+8(FP), DX
 	MOVQ   steps+48(FP), R8
 
 step:
-	PREFETCHT0     1024(DI)
-	PREFETCHT0     1088(DI)
-	VPBROADCASTW   (DI), X4
-	VPBROADCASTW   34(DI), X5
-	VPUNPCKLQDQ    X5, X4, X5
-	VCVTPH2PS      X5, Y4
-	VMULPS         f33800000<>+0(SB), Y4, Y4
-	VBROADCASTI128 2(DI), Y5
-	VPBLENDD       $0xf0, 20(DI), Y5, Y5
-	VPSLLD         $0x18, Y5, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (DX), Y6, Y0
-	VPSLLD         $0x10, Y5, Y6
-	VPAND          top_byte<>+0(SB), Y6, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    32(DX), Y6, Y0
-	VPSLLD         $0x08, Y5, Y6
-	VPAND          top_byte<>+0(SB), Y6, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (DX)(BX*1), Y6, Y1
-	VPAND          top_byte<>+0(SB), Y5, Y5
-	VCVTDQ2PS      Y5, Y5
-	VMULPS         Y4, Y5, Y5
-	VFMADD231PS    32(DX)(BX*1), Y5, Y1
-	VBROADCASTI128 18(DI), Y5
-	VPBLENDD       $0xf0, 36(DI), Y5, Y5
-	VPSLLD         $0x18, Y5, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (DX)(BX*2), Y6, Y2
-	VPSLLD         $0x10, Y5, Y6
-	VPAND          top_byte<>+0(SB), Y6, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    32(DX)(BX*2), Y6, Y2
-	VPSLLD         $0x08, Y5, Y6
-	VPAND          top_byte<>+0(SB), Y6, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (DX)(SI*1), Y6, Y3
-	VPAND          top_byte<>+0(SB), Y5, Y5
-	VCVTDQ2PS      Y5, Y5
-	VMULPS         Y4, Y5, Y5
-	VFMADD231PS    32(DX)(SI*1), Y5, Y3
+	PREFETCHT0     (R10)
+	PREFETCHT0     64(R10)
+	PREFETCHT0     128(R10)
+	ADDQ           $0x00000088, R10
+	VPBROADCASTW   (DI), X8
+	VPBROADCASTW   34(DI), X9
+	VPUNPCKLQDQ    X9, X8, X9
+	VCVTPH2PS      X9, Y8
+	VMULPS         f33800000<>+0(SB), Y8, Y8
+	VBROADCASTI128 2(DI), Y9
+	VPBLENDD       $0xf0, 20(DI), Y9, Y9
+	VPSLLD         $0x18, Y9, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (DX), Y10, Y0
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    32(DX), Y10, Y0
+	VPSLLD         $0x08, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (DX)(BX*1), Y10, Y1
+	VPAND          top_byte<>+0(SB), Y9, Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y8, Y9, Y9
+	VFMADD231PS    32(DX)(BX*1), Y9, Y1
+	VBROADCASTI128 18(DI), Y9
+	VPBLENDD       $0xf0, 36(DI), Y9, Y9
+	VPSLLD         $0x18, Y9, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (DX)(BX*2), Y10, Y2
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    32(DX)(BX*2), Y10, Y2
+	VPSLLD         $0x08, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (DX)(SI*1), Y10, Y3
+	VPAND          top_byte<>+0(SB), Y9, Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y8, Y9, Y9
+	VFMADD231PS    32(DX)(SI*1), Y9, Y3
+	VPBROADCASTW   (DI)(R9*1), X8
+	VPBROADCASTW   34(DI)(R9*1), X9
+	VPUNPCKLQDQ    X9, X8, X9
+	VCVTPH2PS      X9, Y8
+	VMULPS         f33800000<>+0(SB), Y8, Y8
+	VBROADCASTI128 2(DI)(R9*1), Y9
+	VPBLENDD       $0xf0, 20(DI)(R9*1), Y9, Y9
+	VPSLLD         $0x18, Y9, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (DX), Y10, Y4
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    32(DX), Y10, Y4
+	VPSLLD         $0x08, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (DX)(BX*1), Y10, Y5
+	VPAND          top_byte<>+0(SB), Y9, Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y8, Y9, Y9
+	VFMADD231PS    32(DX)(BX*1), Y9, Y5
+	VBROADCASTI128 18(DI)(R9*1), Y9
+	VPBLENDD       $0xf0, 36(DI)(R9*1), Y9, Y9
+	VPSLLD         $0x18, Y9, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (DX)(BX*2), Y10, Y6
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    32(DX)(BX*2), Y10, Y6
+	VPSLLD         $0x08, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (DX)(SI*1), Y10, Y7
+	VPAND          top_byte<>+0(SB), Y9, Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y8, Y9, Y9
+	VFMADD231PS    32(DX)(SI*1), Y9, Y7
 	ADDQ           $0x40, DX
 	ADDQ           $0x00000044, DI
 	DECQ           R8
@@ -720,9 +1428,22 @@ step:
 	VHADDPS        X0, X0, X0
 	VHADDPS        X0, X0, X0
 	VMOVSS         X0, (AX)
-	ADDQ           $0x04, AX
 	DECQ           CX
-	JNZ            row
+	JZ             done
+	VADDPS         Y5, Y4, Y4
+	VADDPS         Y6, Y4, Y4
+	VADDPS         Y7, Y4, Y4
+	VEXTRACTF128   $0x01, Y4, X0
+	VADDPS         X0, X4, X4
+	VHADDPS        X4, X4, X4
+	VHADDPS        X4, X4, X4
+	VMOVSS         X4, 4(AX)
+	ADDQ           R9, DI
+	ADDQ           $0x08, AX
+	DECQ           CX
+	JNZ            rows
+
+done:
 	VZEROUPPER
 	RET
 
@@ -738,84 +1459,258 @@ DATA top_byte<>+16(SB)/8, $0xff000000ff000000
 DATA top_byte<>+24(SB)/8, $0xff000000ff000000
 GLOBL top_byte<>(SB), RODATA|NOPTR, $32
 
+// func dotTwoQ8_0(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·dotTwoQ8_0(SB), NOSPLIT, $0-72
+	MOVQ y+0(FP), AX
+	MOVQ stride+8(FP), CX
+	MOVQ rows+56(FP), DX
+	MOVQ panel+32(FP), SI
+	LEAQ (SI)(SI*2), DI
+	MOVQ data+40(FP), R9
+
+row:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   x+16(FP), BX
+	MOVQ   x2+24(FP), R8
+	MOVQ   steps+64(FP), R10
+
+step:
+	PREFETCHT0     1024(R9)
+	PREFETCHT0     1088(R9)
+	VPBROADCASTW   (R9), X8
+	VPBROADCASTW   34(R9), X9
+	VPUNPCKLQDQ    X9, X8, X9
+	VCVTPH2PS      X9, Y8
+	VMULPS         f33800000<>+0(SB), Y8, Y8
+	VBROADCASTI128 2(R9), Y9
+	VPBLENDD       $0xf0, 20(R9), Y9, Y9
+	VPSLLD         $0x18, Y9, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (BX), Y10, Y0
+	VFMADD231PS    (R8), Y10, Y4
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    32(BX), Y10, Y0
+	VFMADD231PS    32(R8), Y10, Y4
+	VPSLLD         $0x08, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (BX)(SI*1), Y10, Y1
+	VFMADD231PS    (R8)(SI*1), Y10, Y5
+	VPAND          top_byte<>+0(SB), Y9, Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y8, Y9, Y9
+	VFMADD231PS    32(BX)(SI*1), Y9, Y1
+	VFMADD231PS    32(R8)(SI*1), Y9, Y5
+	VBROADCASTI128 18(R9), Y9
+	VPBLENDD       $0xf0, 36(R9), Y9, Y9
+	VPSLLD         $0x18, Y9, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (BX)(SI*2), Y10, Y2
+	VFMADD231PS    (R8)(SI*2), Y10, Y6
+	VPSLLD         $0x10, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    32(BX)(SI*2), Y10, Y2
+	VFMADD231PS    32(R8)(SI*2), Y10, Y6
+	VPSLLD         $0x08, Y9, Y10
+	VPAND          top_byte<>+0(SB), Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         Y8, Y10, Y10
+	VFMADD231PS    (BX)(DI*1), Y10, Y3
+	VFMADD231PS    (R8)(DI*1), Y10, Y7
+	VPAND          top_byte<>+0(SB), Y9, Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y8, Y9, Y9
+	VFMADD231PS    32(BX)(DI*1), Y9, Y3
+	VFMADD231PS    32(R8)(DI*1), Y9, Y7
+	ADDQ           $0x40, BX
+	ADDQ           $0x40, R8
+	ADDQ           $0x00000044, R9
+	DECQ           R10
+	JNZ            step
+	VADDPS         Y1, Y0, Y0
+	VADDPS         Y2, Y0, Y0
+	VADDPS         Y3, Y0, Y0
+	VEXTRACTF128   $0x01, Y0, X1
+	VADDPS         X1, X0, X0
+	VHADDPS        X0, X0, X0
+	VHADDPS        X0, X0, X0
+	VMOVSS         X0, (AX)
+	VADDPS         Y5, Y4, Y4
+	VADDPS         Y6, Y4, Y4
+	VADDPS         Y7, Y4, Y4
+	VEXTRACTF128   $0x01, Y4, X0
+	VADDPS         X0, X4, X4
+	VHADDPS        X4, X4, X4
+	VHADDPS        X4, X4, X4
+	VMOVSS         X4, (AX)(CX*1)
+	ADDQ           $0x04, AX
+	DECQ           DX
+	JNZ            row
+	VZEROUPPER
+	RET
+
 // func dotCodesF32(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·dotCodesF32(SB), NOSPLIT, $0-64
-	MOVQ y+0(FP), AX
-	MOVQ rows+40(FP), CX
-	MOVQ panel+16(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ data+24(FP), DI
-	MOVQ scales+32(FP), R8
-	MOVQ table+56(FP), R9
+	MOVQ   y+0(FP), AX
+	MOVQ   rows+40(FP), CX
+	MOVQ   panel+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVQ   data+24(FP), DI
+	MOVQ   scales+32(FP), R8
+	MOVQ   table+56(FP), R9
+	MOVQ   steps+48(FP), R11
+	IMUL3Q $0x00000004, R11, R12
+	IMUL3Q $0x00000020, R11, R11
 
-row:
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	MOVQ       x+8(FP), DX
-	PREFETCHT0 256(R8)
-	PREFETCHT0 320(R8)
-	MOVQ       steps+48(FP), R10
+rows:
+	LEAQ (DI)(R11*2), R13
+	CMPQ CX, $0x01
+	JNE  pair
+	XORQ R11, R11
+	XORQ R12, R12
+
+pair:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   x+8(FP), DX
+	MOVQ   steps+48(FP), R10
 
 step:
-	PREFETCHT0   1024(DI)
-	VBROADCASTSS (R8), Y4
-	VMULPS       (R9), Y4, Y5
-	VMULPS       32(R9), Y4, Y4
-	VMOVDQU      (DI), Y6
-	VPXOR        Y7, Y7, Y7
-	VPUNPCKLWD   Y7, Y6, Y8
-	VPSRLD       $0x04, Y8, Y10
-	VPSLLD       $0x18, Y8, Y9
-	VPERMPS      Y4, Y10, Y11
-	VPERMPS      Y5, Y10, Y10
-	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  (DX), Y10, Y0
-	VPSRLD       $0x00, Y8, Y10
-	VPSLLD       $0x1c, Y8, Y9
-	VPERMPS      Y4, Y10, Y11
-	VPERMPS      Y5, Y10, Y10
-	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  32(DX), Y10, Y0
-	VPSRLD       $0x0c, Y8, Y10
-	VPSLLD       $0x10, Y8, Y9
-	VPERMPS      Y4, Y10, Y11
-	VPERMPS      Y5, Y10, Y10
-	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  (DX)(BX*1), Y10, Y1
-	VPSRLD       $0x08, Y8, Y9
-	VPSLLD       $0x14, Y8, Y8
-	VPERMPS      Y4, Y9, Y10
-	VPERMPS      Y5, Y9, Y9
-	VBLENDVPS    Y8, Y10, Y9, Y9
-	VFMADD231PS  32(DX)(BX*1), Y9, Y1
-	VPUNPCKHWD   Y7, Y6, Y6
-	VPSRLD       $0x04, Y6, Y8
-	VPSLLD       $0x18, Y6, Y7
-	VPERMPS      Y4, Y8, Y9
-	VPERMPS      Y5, Y8, Y8
-	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  (DX)(BX*2), Y8, Y2
-	VPSRLD       $0x00, Y6, Y8
-	VPSLLD       $0x1c, Y6, Y7
-	VPERMPS      Y4, Y8, Y9
-	VPERMPS      Y5, Y8, Y8
-	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  32(DX)(BX*2), Y8, Y2
-	VPSRLD       $0x0c, Y6, Y8
-	VPSLLD       $0x10, Y6, Y7
-	VPERMPS      Y4, Y8, Y9
-	VPERMPS      Y5, Y8, Y8
-	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  (DX)(SI*1), Y8, Y3
-	VPSRLD       $0x08, Y6, Y7
-	VPSLLD       $0x14, Y6, Y6
-	VPERMPS      Y4, Y7, Y4
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y6, Y4, Y7, Y7
-	VFMADD231PS  32(DX)(SI*1), Y7, Y3
+	PREFETCHT0   (R13)
+	ADDQ         $0x00000040, R13
+	VBROADCASTSS (R8), Y8
+	VMULPS       (R9), Y8, Y9
+	VMULPS       32(R9), Y8, Y8
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKLWD   (DI), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX), Y12, Y0
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(DX), Y12, Y0
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(BX*1), Y12, Y1
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y12
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y12, Y11, Y11
+	VFMADD231PS  32(DX)(BX*1), Y11, Y1
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKHWD   (DI), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(BX*2), Y12, Y2
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(DX)(BX*2), Y12, Y2
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(SI*1), Y12, Y3
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y8
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y8, Y11, Y11
+	VFMADD231PS  32(DX)(SI*1), Y11, Y3
+	VBROADCASTSS (R8)(R12*1), Y8
+	VMULPS       (R9), Y8, Y9
+	VMULPS       32(R9), Y8, Y8
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKLWD   (DI)(R11*1), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX), Y12, Y4
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(DX), Y12, Y4
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(BX*1), Y12, Y5
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y12
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y12, Y11, Y11
+	VFMADD231PS  32(DX)(BX*1), Y11, Y5
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKHWD   (DI)(R11*1), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(BX*2), Y12, Y6
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(DX)(BX*2), Y12, Y6
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(SI*1), Y12, Y7
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y8
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y8, Y11, Y11
+	VFMADD231PS  32(DX)(SI*1), Y11, Y7
 	ADDQ         $0x40, DX
 	ADDQ         $0x00000020, DI
 	ADDQ         $0x04, R8
@@ -829,8 +1724,140 @@ step:
 	VHADDPS      X0, X0, X0
 	VHADDPS      X0, X0, X0
 	VMOVSS       X0, (AX)
-	ADDQ         $0x04, AX
 	DECQ         CX
+	JZ           done
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VADDPS       X0, X4, X4
+	VHADDPS      X4, X4, X4
+	VHADDPS      X4, X4, X4
+	VMOVSS       X4, 4(AX)
+	ADDQ         R11, DI
+	ADDQ         R12, R8
+	ADDQ         $0x08, AX
+	DECQ         CX
+	JNZ          rows
+
+done:
+	VZEROUPPER
+	RET
+
+// func dotTwoCodesF32(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·dotTwoCodesF32(SB), NOSPLIT, $0-80
+	MOVQ y+0(FP), AX
+	MOVQ stride+8(FP), CX
+	MOVQ rows+56(FP), DX
+	MOVQ panel+32(FP), SI
+	LEAQ (SI)(SI*2), DI
+	MOVQ data+40(FP), R9
+	MOVQ scales+48(FP), R10
+	MOVQ table+72(FP), R11
+
+row:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   x+16(FP), BX
+	MOVQ   x2+24(FP), R8
+	MOVQ   steps+64(FP), R12
+
+step:
+	PREFETCHT0   1024(R9)
+	VBROADCASTSS (R10), Y8
+	VMULPS       (R11), Y8, Y9
+	VMULPS       32(R11), Y8, Y8
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKLWD   (R9), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (BX), Y12, Y0
+	VFMADD231PS  (R8), Y12, Y4
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(BX), Y12, Y0
+	VFMADD231PS  32(R8), Y12, Y4
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (BX)(SI*1), Y12, Y1
+	VFMADD231PS  (R8)(SI*1), Y12, Y5
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y12
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y12, Y11, Y11
+	VFMADD231PS  32(BX)(SI*1), Y11, Y1
+	VFMADD231PS  32(R8)(SI*1), Y11, Y5
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKHWD   (R9), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (BX)(SI*2), Y12, Y2
+	VFMADD231PS  (R8)(SI*2), Y12, Y6
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(BX)(SI*2), Y12, Y2
+	VFMADD231PS  32(R8)(SI*2), Y12, Y6
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (BX)(DI*1), Y12, Y3
+	VFMADD231PS  (R8)(DI*1), Y12, Y7
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y8
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y8, Y11, Y11
+	VFMADD231PS  32(BX)(DI*1), Y11, Y3
+	VFMADD231PS  32(R8)(DI*1), Y11, Y7
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, R8
+	ADDQ         $0x00000020, R9
+	ADDQ         $0x04, R10
+	DECQ         R12
+	JNZ          step
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VMOVSS       X0, (AX)
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VADDPS       X0, X4, X4
+	VHADDPS      X4, X4, X4
+	VHADDPS      X4, X4, X4
+	VMOVSS       X4, (AX)(CX*1)
+	ADDQ         $0x04, AX
+	DECQ         DX
 	JNZ          row
 	VZEROUPPER
 	RET
@@ -838,85 +1865,157 @@ step:
 // func dotCodesF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
 TEXT ·dotCodesF16(SB), NOSPLIT, $0-64
-	MOVQ y+0(FP), AX
-	MOVQ rows+40(FP), CX
-	MOVQ panel+16(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ data+24(FP), DI
-	MOVQ scales+32(FP), R8
-	MOVQ table+56(FP), R9
+	MOVQ   y+0(FP), AX
+	MOVQ   rows+40(FP), CX
+	MOVQ   panel+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVQ   data+24(FP), DI
+	MOVQ   scales+32(FP), R8
+	MOVQ   table+56(FP), R9
+	MOVQ   steps+48(FP), R11
+	IMUL3Q $0x00000004, R11, R12
+	IMUL3Q $0x00000020, R11, R11
 
-row:
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	MOVQ       x+8(FP), DX
-	PREFETCHT0 256(R8)
-	PREFETCHT0 320(R8)
-	MOVQ       steps+48(FP), R10
+rows:
+	LEAQ (DI)(R11*2), R13
+	CMPQ CX, $0x01
+	JNE  pair
+	XORQ R11, R11
+	XORQ R12, R12
+
+pair:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   x+8(FP), DX
+	MOVQ   steps+48(FP), R10
 
 step:
-	PREFETCHT0   1024(DI)
-	VBROADCASTSS (R8), Y4
-	VMULPS       (R9), Y4, Y5
-	VMULPS       32(R9), Y4, Y4
-	VCVTPS2PH    $0x00, Y5, X5
-	VCVTPH2PS    X5, Y5
-	VCVTPS2PH    $0x00, Y4, X4
-	VCVTPH2PS    X4, Y4
-	VMOVDQU      (DI), Y6
-	VPXOR        Y7, Y7, Y7
-	VPUNPCKLWD   Y7, Y6, Y8
-	VPSRLD       $0x04, Y8, Y10
-	VPSLLD       $0x18, Y8, Y9
-	VPERMPS      Y4, Y10, Y11
-	VPERMPS      Y5, Y10, Y10
-	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  (DX), Y10, Y0
-	VPSRLD       $0x00, Y8, Y10
-	VPSLLD       $0x1c, Y8, Y9
-	VPERMPS      Y4, Y10, Y11
-	VPERMPS      Y5, Y10, Y10
-	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  32(DX), Y10, Y0
-	VPSRLD       $0x0c, Y8, Y10
-	VPSLLD       $0x10, Y8, Y9
-	VPERMPS      Y4, Y10, Y11
-	VPERMPS      Y5, Y10, Y10
-	VBLENDVPS    Y9, Y11, Y10, Y10
-	VFMADD231PS  (DX)(BX*1), Y10, Y1
-	VPSRLD       $0x08, Y8, Y9
-	VPSLLD       $0x14, Y8, Y8
-	VPERMPS      Y4, Y9, Y10
-	VPERMPS      Y5, Y9, Y9
-	VBLENDVPS    Y8, Y10, Y9, Y9
-	VFMADD231PS  32(DX)(BX*1), Y9, Y1
-	VPUNPCKHWD   Y7, Y6, Y6
-	VPSRLD       $0x04, Y6, Y8
-	VPSLLD       $0x18, Y6, Y7
-	VPERMPS      Y4, Y8, Y9
-	VPERMPS      Y5, Y8, Y8
-	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  (DX)(BX*2), Y8, Y2
-	VPSRLD       $0x00, Y6, Y8
-	VPSLLD       $0x1c, Y6, Y7
-	VPERMPS      Y4, Y8, Y9
-	VPERMPS      Y5, Y8, Y8
-	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  32(DX)(BX*2), Y8, Y2
-	VPSRLD       $0x0c, Y6, Y8
-	VPSLLD       $0x10, Y6, Y7
-	VPERMPS      Y4, Y8, Y9
-	VPERMPS      Y5, Y8, Y8
-	VBLENDVPS    Y7, Y9, Y8, Y8
-	VFMADD231PS  (DX)(SI*1), Y8, Y3
-	VPSRLD       $0x08, Y6, Y7
-	VPSLLD       $0x14, Y6, Y6
-	VPERMPS      Y4, Y7, Y4
-	VPERMPS      Y5, Y7, Y7
-	VBLENDVPS    Y6, Y4, Y7, Y7
-	VFMADD231PS  32(DX)(SI*1), Y7, Y3
+	PREFETCHT0   (R13)
+	ADDQ         $0x00000040, R13
+	VBROADCASTSS (R8), Y8
+	VMULPS       (R9), Y8, Y9
+	VMULPS       32(R9), Y8, Y8
+	VCVTPS2PH    $0x00, Y9, X9
+	VCVTPH2PS    X9, Y9
+	VCVTPS2PH    $0x00, Y8, X8
+	VCVTPH2PS    X8, Y8
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKLWD   (DI), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX), Y12, Y0
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(DX), Y12, Y0
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(BX*1), Y12, Y1
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y12
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y12, Y11, Y11
+	VFMADD231PS  32(DX)(BX*1), Y11, Y1
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKHWD   (DI), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(BX*2), Y12, Y2
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(DX)(BX*2), Y12, Y2
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(SI*1), Y12, Y3
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y8
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y8, Y11, Y11
+	VFMADD231PS  32(DX)(SI*1), Y11, Y3
+	VBROADCASTSS (R8)(R12*1), Y8
+	VMULPS       (R9), Y8, Y9
+	VMULPS       32(R9), Y8, Y8
+	VCVTPS2PH    $0x00, Y9, X9
+	VCVTPH2PS    X9, Y9
+	VCVTPS2PH    $0x00, Y8, X8
+	VCVTPH2PS    X8, Y8
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKLWD   (DI)(R11*1), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX), Y12, Y4
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(DX), Y12, Y4
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(BX*1), Y12, Y5
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y12
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y12, Y11, Y11
+	VFMADD231PS  32(DX)(BX*1), Y11, Y5
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKHWD   (DI)(R11*1), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(BX*2), Y12, Y6
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(DX)(BX*2), Y12, Y6
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (DX)(SI*1), Y12, Y7
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y8
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y8, Y11, Y11
+	VFMADD231PS  32(DX)(SI*1), Y11, Y7
 	ADDQ         $0x40, DX
 	ADDQ         $0x00000020, DI
 	ADDQ         $0x04, R8
@@ -930,8 +2029,144 @@ step:
 	VHADDPS      X0, X0, X0
 	VHADDPS      X0, X0, X0
 	VMOVSS       X0, (AX)
-	ADDQ         $0x04, AX
 	DECQ         CX
+	JZ           done
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VADDPS       X0, X4, X4
+	VHADDPS      X4, X4, X4
+	VHADDPS      X4, X4, X4
+	VMOVSS       X4, 4(AX)
+	ADDQ         R11, DI
+	ADDQ         R12, R8
+	ADDQ         $0x08, AX
+	DECQ         CX
+	JNZ          rows
+
+done:
+	VZEROUPPER
+	RET
+
+// func dotTwoCodesF16(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·dotTwoCodesF16(SB), NOSPLIT, $0-80
+	MOVQ y+0(FP), AX
+	MOVQ stride+8(FP), CX
+	MOVQ rows+56(FP), DX
+	MOVQ panel+32(FP), SI
+	LEAQ (SI)(SI*2), DI
+	MOVQ data+40(FP), R9
+	MOVQ scales+48(FP), R10
+	MOVQ table+72(FP), R11
+
+row:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   x+16(FP), BX
+	MOVQ   x2+24(FP), R8
+	MOVQ   steps+64(FP), R12
+
+step:
+	PREFETCHT0   1024(R9)
+	VBROADCASTSS (R10), Y8
+	VMULPS       (R11), Y8, Y9
+	VMULPS       32(R11), Y8, Y8
+	VCVTPS2PH    $0x00, Y9, X9
+	VCVTPH2PS    X9, Y9
+	VCVTPS2PH    $0x00, Y8, X8
+	VCVTPH2PS    X8, Y8
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKLWD   (R9), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (BX), Y12, Y0
+	VFMADD231PS  (R8), Y12, Y4
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(BX), Y12, Y0
+	VFMADD231PS  32(R8), Y12, Y4
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (BX)(SI*1), Y12, Y1
+	VFMADD231PS  (R8)(SI*1), Y12, Y5
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y12
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y12, Y11, Y11
+	VFMADD231PS  32(BX)(SI*1), Y11, Y1
+	VFMADD231PS  32(R8)(SI*1), Y11, Y5
+	VPXOR        Y10, Y10, Y10
+	VPUNPCKHWD   (R9), Y10, Y10
+	VPSRLD       $0x14, Y10, Y12
+	VPSLLD       $0x08, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (BX)(SI*2), Y12, Y2
+	VFMADD231PS  (R8)(SI*2), Y12, Y6
+	VPSRLD       $0x10, Y10, Y12
+	VPSLLD       $0x0c, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  32(BX)(SI*2), Y12, Y2
+	VFMADD231PS  32(R8)(SI*2), Y12, Y6
+	VPSRLD       $0x1c, Y10, Y12
+	VPSLLD       $0x00, Y10, Y11
+	VPERMPS      Y8, Y12, Y13
+	VPERMPS      Y9, Y12, Y12
+	VBLENDVPS    Y11, Y13, Y12, Y12
+	VFMADD231PS  (BX)(DI*1), Y12, Y3
+	VFMADD231PS  (R8)(DI*1), Y12, Y7
+	VPSRLD       $0x18, Y10, Y11
+	VPSLLD       $0x04, Y10, Y10
+	VPERMPS      Y8, Y11, Y8
+	VPERMPS      Y9, Y11, Y11
+	VBLENDVPS    Y10, Y8, Y11, Y11
+	VFMADD231PS  32(BX)(DI*1), Y11, Y3
+	VFMADD231PS  32(R8)(DI*1), Y11, Y7
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, R8
+	ADDQ         $0x00000020, R9
+	ADDQ         $0x04, R10
+	DECQ         R12
+	JNZ          step
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VHADDPS      X0, X0, X0
+	VHADDPS      X0, X0, X0
+	VMOVSS       X0, (AX)
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y6, Y4, Y4
+	VADDPS       Y7, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X0
+	VADDPS       X0, X4, X4
+	VHADDPS      X4, X4, X4
+	VHADDPS      X4, X4, X4
+	VMOVSS       X4, (AX)(CX*1)
+	ADDQ         $0x04, AX
+	DECQ         DX
 	JNZ          row
 	VZEROUPPER
 	RET
@@ -947,104 +2182,216 @@ TEXT ·dotCodesBF16(SB), NOSPLIT, $0-56
 	MOVQ    scales+32(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
-	VMOVDQU one_up<>+0(SB), Y2
-	VMOVDQU down<>+0(SB), Y3
+	MOVQ    steps+48(FP), R10
+	IMUL3Q  $0x00000020, R10, R11
+	IMUL3Q  $0x00000020, R10, R10
 
-row:
-	VXORPS         Y8, Y8, Y8
-	VXORPS         Y9, Y9, Y9
-	VXORPS         Y10, Y10, Y10
-	VXORPS         Y11, Y11, Y11
-	MOVQ           x+8(FP), DX
-	PREFETCHT0     256(R8)
-	PREFETCHT0     320(R8)
-	MOVQ           steps+48(FP), R9
-	VMOVDQU        (DI), Y6
-	VBROADCASTI128 (R8), Y7
-	VBROADCASTI128 16(R8), Y12
-	VPMULHUW       Y3, Y6, Y4
-	VPAND          Y0, Y4, Y4
-	VPSHUFB        Y4, Y7, Y5
-	VPSHUFB        Y4, Y12, Y13
-	VPAND          Y0, Y6, Y6
-	VPUNPCKLBW     Y13, Y5, Y4
-	VPUNPCKHBW     Y13, Y5, Y5
-	VPSHUFB        Y6, Y7, Y7
-	VPSHUFB        Y6, Y12, Y12
-	VPUNPCKLBW     Y12, Y7, Y6
-	VPUNPCKHBW     Y12, Y7, Y7
-	DECQ           R9
-	JZ             last
+rows:
+	LEAQ (DI)(R10*2), R12
+	CMPQ CX, $0x01
+	JNE  pair
+	XORQ R10, R10
+	XORQ R11, R11
+
+pair:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   x+8(FP), DX
+	MOVQ   steps+48(FP), R9
 
 step:
-	PREFETCHT0     1024(DI)
-	VMOVDQU        32(DI), Y12
-	VPMULLD        Y2, Y4, Y13
-	VPAND          Y1, Y4, Y4
-	VFMADD231PS    (DX), Y13, Y8
-	VFMADD231PS    (DX)(BX*1), Y4, Y9
-	VBROADCASTI128 32(R8), Y13
-	VPMULLD        Y2, Y5, Y4
-	VPAND          Y1, Y5, Y5
-	VFMADD231PS    (DX)(BX*2), Y4, Y10
-	VFMADD231PS    (DX)(SI*1), Y5, Y11
-	VBROADCASTI128 48(R8), Y14
-	VPMULHUW       Y3, Y12, Y4
-	VPAND          Y0, Y4, Y4
-	VPMULLD        Y2, Y6, Y5
-	VPAND          Y1, Y6, Y6
-	VFMADD231PS    32(DX), Y5, Y8
-	VFMADD231PS    32(DX)(BX*1), Y6, Y9
-	VPSHUFB        Y4, Y13, Y5
-	VPSHUFB        Y4, Y14, Y6
-	VPMULLD        Y2, Y7, Y4
-	VPAND          Y1, Y7, Y7
-	VFMADD231PS    32(DX)(BX*2), Y4, Y10
-	VFMADD231PS    32(DX)(SI*1), Y7, Y11
-	VPAND          Y0, Y12, Y12
-	VPUNPCKLBW     Y6, Y5, Y4
-	VPUNPCKHBW     Y6, Y5, Y5
-	VPSHUFB        Y12, Y13, Y13
-	VPSHUFB        Y12, Y14, Y14
-	VPUNPCKLBW     Y14, Y13, Y6
-	VPUNPCKHBW     Y14, Y13, Y7
+	PREFETCHT0     (R12)
+	ADDQ           $0x00000040, R12
+	VMOVDQU        (DI), Y10
+	VBROADCASTI128 (R8), Y11
+	VBROADCASTI128 16(R8), Y12
+	VPSRLW         $0x04, Y10, Y13
+	VPAND          Y0, Y13, Y13
+	VPAND          Y0, Y10, Y10
+	VPSHUFB        Y13, Y11, Y14
+	VPSHUFB        Y13, Y12, Y13
+	VPUNPCKLBW     Y13, Y14, Y15
+	VPUNPCKHBW     Y13, Y14, Y13
+	VPSLLD         $0x10, Y15, Y14
+	VPAND          Y1, Y15, Y15
+	VFMADD231PS    (DX), Y14, Y2
+	VFMADD231PS    (DX)(BX*1), Y15, Y3
+	VPSLLD         $0x10, Y13, Y14
+	VPAND          Y1, Y13, Y13
+	VFMADD231PS    (DX)(BX*2), Y14, Y4
+	VFMADD231PS    (DX)(SI*1), Y13, Y5
+	VPSHUFB        Y10, Y11, Y11
+	VPSHUFB        Y10, Y12, Y10
+	VPUNPCKLBW     Y10, Y11, Y12
+	VPUNPCKHBW     Y10, Y11, Y10
+	VPSLLD         $0x10, Y12, Y11
+	VPAND          Y1, Y12, Y12
+	VFMADD231PS    32(DX), Y11, Y2
+	VFMADD231PS    32(DX)(BX*1), Y12, Y3
+	VPSLLD         $0x10, Y10, Y11
+	VPAND          Y1, Y10, Y10
+	VFMADD231PS    32(DX)(BX*2), Y11, Y4
+	VFMADD231PS    32(DX)(SI*1), Y10, Y5
+	VMOVDQU        (DI)(R10*1), Y10
+	VBROADCASTI128 (R8)(R11*1), Y11
+	VBROADCASTI128 16(R8)(R11*1), Y12
+	VPSRLW         $0x04, Y10, Y13
+	VPAND          Y0, Y13, Y13
+	VPAND          Y0, Y10, Y10
+	VPSHUFB        Y13, Y11, Y14
+	VPSHUFB        Y13, Y12, Y13
+	VPUNPCKLBW     Y13, Y14, Y15
+	VPUNPCKHBW     Y13, Y14, Y13
+	VPSLLD         $0x10, Y15, Y14
+	VPAND          Y1, Y15, Y15
+	VFMADD231PS    (DX), Y14, Y6
+	VFMADD231PS    (DX)(BX*1), Y15, Y7
+	VPSLLD         $0x10, Y13, Y14
+	VPAND          Y1, Y13, Y13
+	VFMADD231PS    (DX)(BX*2), Y14, Y8
+	VFMADD231PS    (DX)(SI*1), Y13, Y9
+	VPSHUFB        Y10, Y11, Y11
+	VPSHUFB        Y10, Y12, Y10
+	VPUNPCKLBW     Y10, Y11, Y12
+	VPUNPCKHBW     Y10, Y11, Y10
+	VPSLLD         $0x10, Y12, Y11
+	VPAND          Y1, Y12, Y12
+	VFMADD231PS    32(DX), Y11, Y6
+	VFMADD231PS    32(DX)(BX*1), Y12, Y7
+	VPSLLD         $0x10, Y10, Y11
+	VPAND          Y1, Y10, Y10
+	VFMADD231PS    32(DX)(BX*2), Y11, Y8
+	VFMADD231PS    32(DX)(SI*1), Y10, Y9
 	ADDQ           $0x40, DX
 	ADDQ           $0x00000020, DI
 	ADDQ           $0x20, R8
 	DECQ           R9
 	JNZ            step
+	VADDPS         Y3, Y2, Y2
+	VADDPS         Y4, Y2, Y2
+	VADDPS         Y5, Y2, Y2
+	VEXTRACTF128   $0x01, Y2, X3
+	VADDPS         X3, X2, X2
+	VHADDPS        X2, X2, X2
+	VHADDPS        X2, X2, X2
+	VMOVSS         X2, (AX)
+	DECQ           CX
+	JZ             done
+	VADDPS         Y7, Y6, Y6
+	VADDPS         Y8, Y6, Y6
+	VADDPS         Y9, Y6, Y6
+	VEXTRACTF128   $0x01, Y6, X2
+	VADDPS         X2, X6, X6
+	VHADDPS        X6, X6, X6
+	VHADDPS        X6, X6, X6
+	VMOVSS         X6, 4(AX)
+	ADDQ           R10, DI
+	ADDQ           R11, R8
+	ADDQ           $0x08, AX
+	DECQ           CX
+	JNZ            rows
 
-last:
-	VPMULLD      Y2, Y4, Y12
-	VPAND        Y1, Y4, Y4
-	VFMADD231PS  (DX), Y12, Y8
-	VFMADD231PS  (DX)(BX*1), Y4, Y9
-	VPMULLD      Y2, Y5, Y4
-	VPAND        Y1, Y5, Y5
-	VFMADD231PS  (DX)(BX*2), Y4, Y10
-	VFMADD231PS  (DX)(SI*1), Y5, Y11
-	VPMULLD      Y2, Y6, Y4
-	VPAND        Y1, Y6, Y6
-	VFMADD231PS  32(DX), Y4, Y8
-	VFMADD231PS  32(DX)(BX*1), Y6, Y9
-	VPMULLD      Y2, Y7, Y4
-	VPAND        Y1, Y7, Y7
-	VFMADD231PS  32(DX)(BX*2), Y4, Y10
-	VFMADD231PS  32(DX)(SI*1), Y7, Y11
-	ADDQ         $0x40, DX
-	ADDQ         $0x00000020, DI
-	ADDQ         $0x20, R8
-	VADDPS       Y9, Y8, Y8
-	VADDPS       Y10, Y8, Y8
-	VADDPS       Y11, Y8, Y8
-	VEXTRACTF128 $0x01, Y8, X4
-	VADDPS       X4, X8, X8
-	VHADDPS      X8, X8, X8
-	VHADDPS      X8, X8, X8
-	VMOVSS       X8, (AX)
-	ADDQ         $0x04, AX
-	DECQ         CX
-	JNZ          row
+done:
+	VZEROUPPER
+	RET
+
+// func dotTwoCodesBF16(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·dotTwoCodesBF16(SB), NOSPLIT, $0-72
+	MOVQ    y+0(FP), AX
+	MOVQ    stride+8(FP), CX
+	MOVQ    rows+56(FP), DX
+	MOVQ    panel+32(FP), SI
+	LEAQ    (SI)(SI*2), DI
+	MOVQ    data+40(FP), R9
+	MOVQ    scales+48(FP), R10
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU upper<>+0(SB), Y1
+
+row:
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	MOVQ   x+16(FP), BX
+	MOVQ   x2+24(FP), R8
+	MOVQ   steps+64(FP), R11
+
+step:
+	PREFETCHT0     1024(R9)
+	VMOVDQU        (R9), Y10
+	VBROADCASTI128 (R10), Y11
+	VBROADCASTI128 16(R10), Y12
+	VPSRLW         $0x04, Y10, Y13
+	VPAND          Y0, Y13, Y13
+	VPAND          Y0, Y10, Y10
+	VPSHUFB        Y13, Y11, Y14
+	VPSHUFB        Y13, Y12, Y13
+	VPUNPCKLBW     Y13, Y14, Y15
+	VPUNPCKHBW     Y13, Y14, Y13
+	VPSLLD         $0x10, Y15, Y14
+	VPAND          Y1, Y15, Y15
+	VFMADD231PS    (BX), Y14, Y2
+	VFMADD231PS    (R8), Y14, Y6
+	VFMADD231PS    (BX)(SI*1), Y15, Y3
+	VFMADD231PS    (R8)(SI*1), Y15, Y7
+	VPSLLD         $0x10, Y13, Y14
+	VPAND          Y1, Y13, Y13
+	VFMADD231PS    (BX)(SI*2), Y14, Y4
+	VFMADD231PS    (R8)(SI*2), Y14, Y8
+	VFMADD231PS    (BX)(DI*1), Y13, Y5
+	VFMADD231PS    (R8)(DI*1), Y13, Y9
+	VPSHUFB        Y10, Y11, Y11
+	VPSHUFB        Y10, Y12, Y10
+	VPUNPCKLBW     Y10, Y11, Y12
+	VPUNPCKHBW     Y10, Y11, Y10
+	VPSLLD         $0x10, Y12, Y11
+	VPAND          Y1, Y12, Y12
+	VFMADD231PS    32(BX), Y11, Y2
+	VFMADD231PS    32(R8), Y11, Y6
+	VFMADD231PS    32(BX)(SI*1), Y12, Y3
+	VFMADD231PS    32(R8)(SI*1), Y12, Y7
+	VPSLLD         $0x10, Y10, Y11
+	VPAND          Y1, Y10, Y10
+	VFMADD231PS    32(BX)(SI*2), Y11, Y4
+	VFMADD231PS    32(R8)(SI*2), Y11, Y8
+	VFMADD231PS    32(BX)(DI*1), Y10, Y5
+	VFMADD231PS    32(R8)(DI*1), Y10, Y9
+	ADDQ           $0x40, BX
+	ADDQ           $0x40, R8
+	ADDQ           $0x00000020, R9
+	ADDQ           $0x20, R10
+	DECQ           R11
+	JNZ            step
+	VADDPS         Y3, Y2, Y2
+	VADDPS         Y4, Y2, Y2
+	VADDPS         Y5, Y2, Y2
+	VEXTRACTF128   $0x01, Y2, X3
+	VADDPS         X3, X2, X2
+	VHADDPS        X2, X2, X2
+	VHADDPS        X2, X2, X2
+	VMOVSS         X2, (AX)
+	VADDPS         Y7, Y6, Y6
+	VADDPS         Y8, Y6, Y6
+	VADDPS         Y9, Y6, Y6
+	VEXTRACTF128   $0x01, Y6, X2
+	VADDPS         X2, X6, X6
+	VHADDPS        X6, X6, X6
+	VHADDPS        X6, X6, X6
+	VMOVSS         X6, (AX)(CX*1)
+	ADDQ           $0x04, AX
+	DECQ           DX
+	JNZ            row
 	VZEROUPPER
 	RET
 
@@ -1059,105 +2406,58 @@ TEXT ·decodeMXFP4(SB), NOSPLIT, $0-48
 	MOVQ    scales+24(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
-	VMOVDQU one_up<>+0(SB), Y2
-	VMOVDQU down<>+0(SB), Y3
 	LEAQ    ·mxfp4Tables+0(SB), R9
 
 row:
-	MOVQ       SI, CX
-	PREFETCHT0 256(R8)
-	PREFETCHT0 320(R8)
-	MOVQ       steps+40(FP), R10
-	MOVBQZX    (R8), R11
-	SHLQ       $0x06, R11
-	MOVBQZX    1(R8), R12
-	SHLQ       $0x06, R12
-	VMOVDQU    (DI), Y4
-	VMOVDQU    (R9)(R11*1), Y7
-	VMOVDQU    32(R9)(R11*1), Y8
-	VPBLENDD   $0xf0, (R9)(R12*1), Y7, Y7
-	VPBLENDD   $0xf0, 32(R9)(R12*1), Y8, Y8
-	VPMULHUW   Y3, Y4, Y6
-	VPAND      Y0, Y4, Y4
-	VPSHUFB    Y4, Y7, Y5
-	VPSHUFB    Y4, Y8, Y9
-	VPAND      Y0, Y6, Y6
-	VPUNPCKLBW Y9, Y5, Y4
-	VPUNPCKHBW Y9, Y5, Y5
-	VPSHUFB    Y6, Y7, Y7
-	VPSHUFB    Y6, Y8, Y8
-	VPUNPCKLBW Y8, Y7, Y6
-	VPUNPCKHBW Y8, Y7, Y7
-	DECQ       R10
-	JZ         last
+	MOVQ SI, CX
+	MOVQ steps+40(FP), R10
 
 step:
 	PREFETCHT0 1024(DI)
-	MOVBQZX    2(R8), R11
+	MOVBQZX    (R8), R11
 	SHLQ       $0x06, R11
-	MOVBQZX    3(R8), R12
-	SHLQ       $0x06, R12
-	VMOVDQU    32(DI), Y8
-	VPMULLD    Y2, Y4, Y9
-	VPAND      Y1, Y4, Y4
-	VMOVUPS    Y9, (CX)
-	VMOVUPS    Y4, (CX)(DX*1)
-	VMOVDQU    (R9)(R11*1), Y9
-	VMOVDQU    32(R9)(R11*1), Y10
-	VPMULLD    Y2, Y5, Y4
-	VPAND      Y1, Y5, Y5
-	VMOVUPS    Y4, (CX)(DX*2)
-	VMOVUPS    Y5, (CX)(BX*1)
-	VPBLENDD   $0xf0, (R9)(R12*1), Y9, Y9
-	VPBLENDD   $0xf0, 32(R9)(R12*1), Y10, Y10
-	VPMULHUW   Y3, Y8, Y11
-	VPAND      Y0, Y8, Y8
-	VPMULLD    Y2, Y6, Y4
-	VPAND      Y1, Y6, Y6
-	VMOVUPS    Y4, 32(CX)
-	VMOVUPS    Y6, 32(CX)(DX*1)
-	VPSHUFB    Y8, Y9, Y5
-	VPSHUFB    Y8, Y10, Y6
-	VPMULLD    Y2, Y7, Y4
+	VMOVDQU    (R9)(R11*1), Y3
+	VMOVDQU    32(R9)(R11*1), Y4
+	MOVBQZX    1(R8), R11
+	SHLQ       $0x06, R11
+	VPBLENDD   $0xf0, (R9)(R11*1), Y3, Y3
+	VPBLENDD   $0xf0, 32(R9)(R11*1), Y4, Y4
+	VMOVDQU    (DI), Y2
+	VPSRLW     $0x04, Y2, Y5
+	VPAND      Y0, Y2, Y2
+	VPAND      Y0, Y5, Y5
+	VPSHUFB    Y2, Y3, Y6
+	VPSHUFB    Y2, Y4, Y2
+	VPUNPCKLBW Y2, Y6, Y7
+	VPUNPCKHBW Y2, Y6, Y2
+	VPSLLD     $0x10, Y7, Y6
 	VPAND      Y1, Y7, Y7
-	VMOVUPS    Y4, 32(CX)(DX*2)
-	VMOVUPS    Y7, 32(CX)(BX*1)
-	VPAND      Y0, Y11, Y11
-	VPUNPCKLBW Y6, Y5, Y4
-	VPUNPCKHBW Y6, Y5, Y5
-	VPSHUFB    Y11, Y9, Y9
-	VPSHUFB    Y11, Y10, Y10
-	VPUNPCKLBW Y10, Y9, Y6
-	VPUNPCKHBW Y10, Y9, Y7
+	VMOVUPS    Y6, (CX)
+	VMOVUPS    Y7, (CX)(DX*1)
+	VPSLLD     $0x10, Y2, Y6
+	VPAND      Y1, Y2, Y2
+	VMOVUPS    Y6, (CX)(DX*2)
+	VMOVUPS    Y2, (CX)(BX*1)
+	VPSHUFB    Y5, Y3, Y2
+	VPSHUFB    Y5, Y4, Y3
+	VPUNPCKLBW Y3, Y2, Y4
+	VPUNPCKHBW Y3, Y2, Y3
+	VPSLLD     $0x10, Y4, Y2
+	VPAND      Y1, Y4, Y4
+	VMOVUPS    Y2, 32(CX)
+	VMOVUPS    Y4, 32(CX)(DX*1)
+	VPSLLD     $0x10, Y3, Y2
+	VPAND      Y1, Y3, Y3
+	VMOVUPS    Y2, 32(CX)(DX*2)
+	VMOVUPS    Y3, 32(CX)(BX*1)
 	ADDQ       $0x40, CX
 	ADDQ       $0x00000020, DI
 	ADDQ       $0x02, R8
 	DECQ       R10
 	JNZ        step
-
-last:
-	VPMULLD Y2, Y4, Y8
-	VPAND   Y1, Y4, Y4
-	VMOVUPS Y8, (CX)
-	VMOVUPS Y4, (CX)(DX*1)
-	VPMULLD Y2, Y5, Y4
-	VPAND   Y1, Y5, Y5
-	VMOVUPS Y4, (CX)(DX*2)
-	VMOVUPS Y5, (CX)(BX*1)
-	VPMULLD Y2, Y6, Y4
-	VPAND   Y1, Y6, Y6
-	VMOVUPS Y4, 32(CX)
-	VMOVUPS Y6, 32(CX)(DX*1)
-	VPMULLD Y2, Y7, Y4
-	VPAND   Y1, Y7, Y7
-	VMOVUPS Y4, 32(CX)(DX*2)
-	VMOVUPS Y7, 32(CX)(BX*1)
-	ADDQ    $0x40, CX
-	ADDQ    $0x00000020, DI
-	ADDQ    $0x02, R8
-	LEAQ    (SI)(DX*4), SI
-	DECQ    AX
-	JNZ     row
+	LEAQ       (SI)(DX*4), SI
+	DECQ       AX
+	JNZ        row
 	VZEROUPPER
 	RET
 
@@ -1171,105 +2471,59 @@ TEXT ·decodeMXFP4GGML(SB), NOSPLIT, $0-48
 	MOVQ    data+16(FP), DI
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
-	VMOVDQU one_up<>+0(SB), Y2
-	VMOVDQU down<>+0(SB), Y3
 	LEAQ    ·mxfp4Tables+0(SB), R8
 
 row:
-	MOVQ           SI, CX
-	MOVQ           steps+40(FP), R9
-	MOVBQZX        (DI), R10
-	SHLQ           $0x06, R10
-	MOVBQZX        17(DI), R11
-	SHLQ           $0x06, R11
-	VBROADCASTI128 1(DI), Y4
-	VPBLENDD       $0xf0, 2(DI), Y4, Y4
-	VPSHUFB        ggml_order<>+0(SB), Y4, Y4
-	VMOVDQU        (R8)(R10*1), Y7
-	VMOVDQU        32(R8)(R10*1), Y8
-	VPBLENDD       $0xf0, (R8)(R11*1), Y7, Y7
-	VPBLENDD       $0xf0, 32(R8)(R11*1), Y8, Y8
-	VPMULHUW       Y3, Y4, Y6
-	VPAND          Y0, Y4, Y4
-	VPSHUFB        Y4, Y7, Y5
-	VPSHUFB        Y4, Y8, Y9
-	VPAND          Y0, Y6, Y6
-	VPUNPCKLBW     Y9, Y5, Y4
-	VPUNPCKHBW     Y9, Y5, Y5
-	VPSHUFB        Y6, Y7, Y7
-	VPSHUFB        Y6, Y8, Y8
-	VPUNPCKLBW     Y8, Y7, Y6
-	VPUNPCKHBW     Y8, Y7, Y7
-	DECQ           R9
-	JZ             last
+	MOVQ SI, CX
+	MOVQ steps+40(FP), R9
 
 step:
 	PREFETCHT0     1024(DI)
-	MOVBQZX        34(DI), R10
+	MOVBQZX        (DI), R10
 	SHLQ           $0x06, R10
-	MOVBQZX        51(DI), R11
-	SHLQ           $0x06, R11
-	VBROADCASTI128 35(DI), Y8
-	VPBLENDD       $0xf0, 36(DI), Y8, Y8
-	VPSHUFB        ggml_order<>+0(SB), Y8, Y8
-	VPMULLD        Y2, Y4, Y9
-	VPAND          Y1, Y4, Y4
-	VMOVUPS        Y9, (CX)
-	VMOVUPS        Y4, 32(CX)
-	VMOVDQU        (R8)(R10*1), Y9
-	VMOVDQU        32(R8)(R10*1), Y10
-	VPMULLD        Y2, Y5, Y4
-	VPAND          Y1, Y5, Y5
-	VMOVUPS        Y4, (CX)(DX*1)
-	VMOVUPS        Y5, 32(CX)(DX*1)
-	VPBLENDD       $0xf0, (R8)(R11*1), Y9, Y9
-	VPBLENDD       $0xf0, 32(R8)(R11*1), Y10, Y10
-	VPMULHUW       Y3, Y8, Y11
-	VPAND          Y0, Y8, Y8
-	VPMULLD        Y2, Y6, Y4
-	VPAND          Y1, Y6, Y6
-	VMOVUPS        Y4, (CX)(DX*2)
-	VMOVUPS        Y6, 32(CX)(DX*2)
-	VPSHUFB        Y8, Y9, Y5
-	VPSHUFB        Y8, Y10, Y6
-	VPMULLD        Y2, Y7, Y4
+	VMOVDQU        (R8)(R10*1), Y3
+	VMOVDQU        32(R8)(R10*1), Y4
+	MOVBQZX        17(DI), R10
+	SHLQ           $0x06, R10
+	VPBLENDD       $0xf0, (R8)(R10*1), Y3, Y3
+	VPBLENDD       $0xf0, 32(R8)(R10*1), Y4, Y4
+	VBROADCASTI128 1(DI), Y2
+	VPBLENDD       $0xf0, 2(DI), Y2, Y2
+	VPSHUFB        ggml_order<>+0(SB), Y2, Y2
+	VPSRLW         $0x04, Y2, Y5
+	VPAND          Y0, Y2, Y2
+	VPAND          Y0, Y5, Y5
+	VPSHUFB        Y2, Y3, Y6
+	VPSHUFB        Y2, Y4, Y2
+	VPUNPCKLBW     Y2, Y6, Y7
+	VPUNPCKHBW     Y2, Y6, Y2
+	VPSLLD         $0x10, Y7, Y6
 	VPAND          Y1, Y7, Y7
-	VMOVUPS        Y4, (CX)(BX*1)
-	VMOVUPS        Y7, 32(CX)(BX*1)
-	VPAND          Y0, Y11, Y11
-	VPUNPCKLBW     Y6, Y5, Y4
-	VPUNPCKHBW     Y6, Y5, Y5
-	VPSHUFB        Y11, Y9, Y9
-	VPSHUFB        Y11, Y10, Y10
-	VPUNPCKLBW     Y10, Y9, Y6
-	VPUNPCKHBW     Y10, Y9, Y7
+	VMOVUPS        Y6, (CX)
+	VMOVUPS        Y7, 32(CX)
+	VPSLLD         $0x10, Y2, Y6
+	VPAND          Y1, Y2, Y2
+	VMOVUPS        Y6, (CX)(DX*1)
+	VMOVUPS        Y2, 32(CX)(DX*1)
+	VPSHUFB        Y5, Y3, Y2
+	VPSHUFB        Y5, Y4, Y3
+	VPUNPCKLBW     Y3, Y2, Y4
+	VPUNPCKHBW     Y3, Y2, Y3
+	VPSLLD         $0x10, Y4, Y2
+	VPAND          Y1, Y4, Y4
+	VMOVUPS        Y2, (CX)(DX*2)
+	VMOVUPS        Y4, 32(CX)(DX*2)
+	VPSLLD         $0x10, Y3, Y2
+	VPAND          Y1, Y3, Y3
+	VMOVUPS        Y2, (CX)(BX*1)
+	VMOVUPS        Y3, 32(CX)(BX*1)
 	ADDQ           $0x40, CX
 	ADDQ           $0x00000022, DI
 	DECQ           R9
 	JNZ            step
-
-last:
-	VPMULLD Y2, Y4, Y8
-	VPAND   Y1, Y4, Y4
-	VMOVUPS Y8, (CX)
-	VMOVUPS Y4, 32(CX)
-	VPMULLD Y2, Y5, Y4
-	VPAND   Y1, Y5, Y5
-	VMOVUPS Y4, (CX)(DX*1)
-	VMOVUPS Y5, 32(CX)(DX*1)
-	VPMULLD Y2, Y6, Y4
-	VPAND   Y1, Y6, Y6
-	VMOVUPS Y4, (CX)(DX*2)
-	VMOVUPS Y6, 32(CX)(DX*2)
-	VPMULLD Y2, Y7, Y4
-	VPAND   Y1, Y7, Y7
-	VMOVUPS Y4, (CX)(BX*1)
-	VMOVUPS Y7, 32(CX)(BX*1)
-	ADDQ    $0x40, CX
-	ADDQ    $0x00000022, DI
-	LEAQ    (SI)(DX*4), SI
-	DECQ    AX
-	JNZ     row
+	LEAQ           (SI)(DX*4), SI
+	DECQ           AX
+	JNZ            row
 	VZEROUPPER
 	RET
 
@@ -1283,114 +2537,70 @@ TEXT ·decodeMXFP4Ollama(SB), NOSPLIT, $0-48
 	MOVQ    data+16(FP), DI
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
-	VMOVDQU one_up<>+0(SB), Y2
-	VMOVDQU down<>+0(SB), Y3
 	LEAQ    ·mxfp4Tables+0(SB), R8
 
 row:
-	MOVQ           SI, CX
-	MOVQ           steps+40(FP), R9
-	MOVBQZX        (DI), R10
-	SHLQ           $0x06, R10
-	MOVBQZX        17(DI), R11
-	SHLQ           $0x06, R11
-	VBROADCASTI128 1(DI), Y4
-	VPBLENDD       $0xf0, 2(DI), Y4, Y4
-	VMOVDQU        (R8)(R10*1), Y7
-	VMOVDQU        32(R8)(R10*1), Y8
-	VPBLENDD       $0xf0, (R8)(R11*1), Y7, Y7
-	VPBLENDD       $0xf0, 32(R8)(R11*1), Y8, Y8
-	VPMULHUW       Y3, Y4, Y6
-	VPAND          Y0, Y4, Y4
-	VPSHUFB        Y4, Y7, Y5
-	VPSHUFB        Y4, Y8, Y9
-	VPAND          Y0, Y6, Y6
-	VPUNPCKLBW     Y9, Y5, Y4
-	VPUNPCKHBW     Y9, Y5, Y5
-	VPSHUFB        Y6, Y7, Y7
-	VPSHUFB        Y6, Y8, Y8
-	VPUNPCKLBW     Y8, Y7, Y6
-	VPUNPCKHBW     Y8, Y7, Y7
-	DECQ           R9
-	JZ             last
+	MOVQ SI, CX
+	MOVQ steps+40(FP), R9
 
 step:
 	PREFETCHT0     1024(DI)
-	MOVBQZX        34(DI), R10
+	MOVBQZX        (DI), R10
 	SHLQ           $0x06, R10
-	MOVBQZX        51(DI), R11
-	SHLQ           $0x06, R11
-	VBROADCASTI128 35(DI), Y8
-	VPBLENDD       $0xf0, 36(DI), Y8, Y8
-	VPMULLD        Y2, Y4, Y9
-	VPAND          Y1, Y4, Y4
-	VMOVUPS        Y9, (CX)
-	VMOVUPS        Y4, (CX)(DX*1)
-	VMOVDQU        (R8)(R10*1), Y9
-	VMOVDQU        32(R8)(R10*1), Y10
-	VPMULLD        Y2, Y5, Y4
-	VPAND          Y1, Y5, Y5
-	VMOVUPS        Y4, (CX)(DX*2)
-	VMOVUPS        Y5, (CX)(BX*1)
-	VPBLENDD       $0xf0, (R8)(R11*1), Y9, Y9
-	VPBLENDD       $0xf0, 32(R8)(R11*1), Y10, Y10
-	VPMULHUW       Y3, Y8, Y11
-	VPAND          Y0, Y8, Y8
-	VPMULLD        Y2, Y6, Y4
-	VPAND          Y1, Y6, Y6
-	VMOVUPS        Y4, 32(CX)
-	VMOVUPS        Y6, 32(CX)(DX*1)
-	VPSHUFB        Y8, Y9, Y5
-	VPSHUFB        Y8, Y10, Y6
-	VPMULLD        Y2, Y7, Y4
+	VMOVDQU        (R8)(R10*1), Y3
+	VMOVDQU        32(R8)(R10*1), Y4
+	MOVBQZX        17(DI), R10
+	SHLQ           $0x06, R10
+	VPBLENDD       $0xf0, (R8)(R10*1), Y3, Y3
+	VPBLENDD       $0xf0, 32(R8)(R10*1), Y4, Y4
+	VBROADCASTI128 1(DI), Y2
+	VPBLENDD       $0xf0, 2(DI), Y2, Y2
+	VPSRLW         $0x04, Y2, Y5
+	VPAND          Y0, Y2, Y2
+	VPAND          Y0, Y5, Y5
+	VPSHUFB        Y2, Y3, Y6
+	VPSHUFB        Y2, Y4, Y2
+	VPUNPCKLBW     Y2, Y6, Y7
+	VPUNPCKHBW     Y2, Y6, Y2
+	VPSLLD         $0x10, Y7, Y6
 	VPAND          Y1, Y7, Y7
-	VMOVUPS        Y4, 32(CX)(DX*2)
-	VMOVUPS        Y7, 32(CX)(BX*1)
-	VPAND          Y0, Y11, Y11
-	VPUNPCKLBW     Y6, Y5, Y4
-	VPUNPCKHBW     Y6, Y5, Y5
-	VPSHUFB        Y11, Y9, Y9
-	VPSHUFB        Y11, Y10, Y10
-	VPUNPCKLBW     Y10, Y9, Y6
-	VPUNPCKHBW     Y10, Y9, Y7
+	VMOVUPS        Y6, (CX)
+	VMOVUPS        Y7, (CX)(DX*1)
+	VPSLLD         $0x10, Y2, Y6
+	VPAND          Y1, Y2, Y2
+	VMOVUPS        Y6, (CX)(DX*2)
+	VMOVUPS        Y2, (CX)(BX*1)
+	VPSHUFB        Y5, Y3, Y2
+	VPSHUFB        Y5, Y4, Y3
+	VPUNPCKLBW     Y3, Y2, Y4
+	VPUNPCKHBW     Y3, Y2, Y3
+	VPSLLD         $0x10, Y4, Y2
+	VPAND          Y1, Y4, Y4
+	VMOVUPS        Y2, 32(CX)
+	VMOVUPS        Y4, 32(CX)(DX*1)
+	VPSLLD         $0x10, Y3, Y2
+	VPAND          Y1, Y3, Y3
+	VMOVUPS        Y2, 32(CX)(DX*2)
+	VMOVUPS        Y3, 32(CX)(BX*1)
 	ADDQ           $0x40, CX
 	ADDQ           $0x00000022, DI
 	DECQ           R9
 	JNZ            step
-
-last:
-	VPMULLD Y2, Y4, Y8
-	VPAND   Y1, Y4, Y4
-	VMOVUPS Y8, (CX)
-	VMOVUPS Y4, (CX)(DX*1)
-	VPMULLD Y2, Y5, Y4
-	VPAND   Y1, Y5, Y5
-	VMOVUPS Y4, (CX)(DX*2)
-	VMOVUPS Y5, (CX)(BX*1)
-	VPMULLD Y2, Y6, Y4
-	VPAND   Y1, Y6, Y6
-	VMOVUPS Y4, 32(CX)
-	VMOVUPS Y6, 32(CX)(DX*1)
-	VPMULLD Y2, Y7, Y4
-	VPAND   Y1, Y7, Y7
-	VMOVUPS Y4, 32(CX)(DX*2)
-	VMOVUPS Y7, 32(CX)(BX*1)
-	ADDQ    $0x40, CX
-	ADDQ    $0x00000022, DI
-	LEAQ    (SI)(DX*4), SI
-	DECQ    AX
-	JNZ     row
+	LEAQ           (SI)(DX*4), SI
+	DECQ           AX
+	JNZ            row
 	VZEROUPPER
 	RET
 
 // func decodeBF16(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·decodeBF16(SB), NOSPLIT, $0-48
-	MOVQ rows+32(FP), AX
-	MOVQ panel+8(FP), DX
-	LEAQ (DX)(DX*2), BX
-	MOVQ dst+0(FP), SI
-	MOVQ data+16(FP), DI
+	MOVQ    rows+32(FP), AX
+	MOVQ    panel+8(FP), DX
+	LEAQ    (DX)(DX*2), BX
+	MOVQ    dst+0(FP), SI
+	MOVQ    data+16(FP), DI
+	VMOVDQU upper<>+0(SB), Y0
 
 row:
 	MOVQ SI, CX
@@ -1399,34 +2609,34 @@ row:
 step:
 	PREFETCHT0     1024(DI)
 	PREFETCHT0     1088(DI)
-	VBROADCASTI128 (DI), Y0
-	VPBLENDD       $0xf0, 48(DI), Y0, Y0
-	VBROADCASTI128 16(DI), Y1
-	VPBLENDD       $0xf0, 64(DI), Y1, Y1
-	VSHUFPS        $0x88, Y1, Y0, Y2
-	VSHUFPS        $0xdd, Y1, Y0, Y0
-	VPSLLD         $0x10, Y2, Y1
-	VPAND          upper<>+0(SB), Y2, Y2
-	VMOVUPS        Y1, (CX)
-	VMOVUPS        Y2, 32(CX)
-	VPSLLD         $0x10, Y0, Y1
-	VPAND          upper<>+0(SB), Y0, Y0
-	VMOVUPS        Y1, (CX)(DX*1)
-	VMOVUPS        Y0, 32(CX)(DX*1)
-	VBROADCASTI128 32(DI), Y0
-	VPBLENDD       $0xf0, 80(DI), Y0, Y0
-	VBROADCASTI128 48(DI), Y1
-	VPBLENDD       $0xf0, 96(DI), Y1, Y1
-	VSHUFPS        $0x88, Y1, Y0, Y2
-	VSHUFPS        $0xdd, Y1, Y0, Y0
-	VPSLLD         $0x10, Y2, Y1
-	VPAND          upper<>+0(SB), Y2, Y2
-	VMOVUPS        Y1, (CX)(DX*2)
-	VMOVUPS        Y2, 32(CX)(DX*2)
-	VPSLLD         $0x10, Y0, Y1
-	VPAND          upper<>+0(SB), Y0, Y0
-	VMOVUPS        Y1, (CX)(BX*1)
-	VMOVUPS        Y0, 32(CX)(BX*1)
+	VBROADCASTI128 (DI), Y1
+	VPBLENDD       $0xf0, 48(DI), Y1, Y1
+	VBROADCASTI128 16(DI), Y2
+	VPBLENDD       $0xf0, 64(DI), Y2, Y2
+	VSHUFPS        $0x88, Y2, Y1, Y3
+	VSHUFPS        $0xdd, Y2, Y1, Y1
+	VPSLLD         $0x10, Y3, Y2
+	VPAND          Y0, Y3, Y3
+	VMOVUPS        Y2, (CX)
+	VMOVUPS        Y3, 32(CX)
+	VPSLLD         $0x10, Y1, Y2
+	VPAND          Y0, Y1, Y1
+	VMOVUPS        Y2, (CX)(DX*1)
+	VMOVUPS        Y1, 32(CX)(DX*1)
+	VBROADCASTI128 32(DI), Y1
+	VPBLENDD       $0xf0, 80(DI), Y1, Y1
+	VBROADCASTI128 48(DI), Y2
+	VPBLENDD       $0xf0, 96(DI), Y2, Y2
+	VSHUFPS        $0x88, Y2, Y1, Y3
+	VSHUFPS        $0xdd, Y2, Y1, Y1
+	VPSLLD         $0x10, Y3, Y2
+	VPAND          Y0, Y3, Y3
+	VMOVUPS        Y2, (CX)(DX*2)
+	VMOVUPS        Y3, 32(CX)(DX*2)
+	VPSLLD         $0x10, Y1, Y2
+	VPAND          Y0, Y1, Y1
+	VMOVUPS        Y2, (CX)(BX*1)
+	VMOVUPS        Y1, 32(CX)(BX*1)
 	ADDQ           $0x40, CX
 	ADDQ           $0x00000080, DI
 	DECQ           R8
@@ -1662,64 +2872,62 @@ TEXT ·decodeCodesF32(SB), NOSPLIT, $0-56
 	MOVQ table+48(FP), R9
 
 row:
-	MOVQ       SI, CX
-	PREFETCHT0 256(R8)
-	PREFETCHT0 320(R8)
-	MOVQ       steps+40(FP), R10
+	MOVQ SI, CX
+	MOVQ steps+40(FP), R10
 
 step:
 	PREFETCHT0   1024(DI)
 	VBROADCASTSS (R8), Y0
 	VMULPS       (R9), Y0, Y1
 	VMULPS       32(R9), Y0, Y0
-	VMOVDQU      (DI), Y2
-	VPXOR        Y3, Y3, Y3
-	VPUNPCKLWD   Y3, Y2, Y4
-	VPSRLD       $0x04, Y4, Y6
-	VPSLLD       $0x18, Y4, Y5
-	VPERMPS      Y0, Y6, Y7
-	VPERMPS      Y1, Y6, Y6
-	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, (CX)
-	VPSRLD       $0x00, Y4, Y6
-	VPSLLD       $0x1c, Y4, Y5
-	VPERMPS      Y0, Y6, Y7
-	VPERMPS      Y1, Y6, Y6
-	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, 32(CX)
-	VPSRLD       $0x0c, Y4, Y6
-	VPSLLD       $0x10, Y4, Y5
-	VPERMPS      Y0, Y6, Y7
-	VPERMPS      Y1, Y6, Y6
-	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, (CX)(DX*1)
-	VPSRLD       $0x08, Y4, Y5
-	VPSLLD       $0x14, Y4, Y4
-	VPERMPS      Y0, Y5, Y6
-	VPERMPS      Y1, Y5, Y5
-	VBLENDVPS    Y4, Y6, Y5, Y5
-	VMOVUPS      Y5, 32(CX)(DX*1)
-	VPUNPCKHWD   Y3, Y2, Y2
-	VPSRLD       $0x04, Y2, Y4
-	VPSLLD       $0x18, Y2, Y3
+	VPXOR        Y2, Y2, Y2
+	VPUNPCKLWD   (DI), Y2, Y2
+	VPSRLD       $0x14, Y2, Y4
+	VPSLLD       $0x08, Y2, Y3
+	VPERMPS      Y0, Y4, Y5
+	VPERMPS      Y1, Y4, Y4
+	VBLENDVPS    Y3, Y5, Y4, Y4
+	VMOVUPS      Y4, (CX)
+	VPSRLD       $0x10, Y2, Y4
+	VPSLLD       $0x0c, Y2, Y3
+	VPERMPS      Y0, Y4, Y5
+	VPERMPS      Y1, Y4, Y4
+	VBLENDVPS    Y3, Y5, Y4, Y4
+	VMOVUPS      Y4, 32(CX)
+	VPSRLD       $0x1c, Y2, Y4
+	VPSLLD       $0x00, Y2, Y3
+	VPERMPS      Y0, Y4, Y5
+	VPERMPS      Y1, Y4, Y4
+	VBLENDVPS    Y3, Y5, Y4, Y4
+	VMOVUPS      Y4, (CX)(DX*1)
+	VPSRLD       $0x18, Y2, Y3
+	VPSLLD       $0x04, Y2, Y2
+	VPERMPS      Y0, Y3, Y4
+	VPERMPS      Y1, Y3, Y3
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VMOVUPS      Y3, 32(CX)(DX*1)
+	VPXOR        Y2, Y2, Y2
+	VPUNPCKHWD   (DI), Y2, Y2
+	VPSRLD       $0x14, Y2, Y4
+	VPSLLD       $0x08, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
 	VMOVUPS      Y4, (CX)(DX*2)
-	VPSRLD       $0x00, Y2, Y4
-	VPSLLD       $0x1c, Y2, Y3
+	VPSRLD       $0x10, Y2, Y4
+	VPSLLD       $0x0c, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
 	VMOVUPS      Y4, 32(CX)(DX*2)
-	VPSRLD       $0x0c, Y2, Y4
-	VPSLLD       $0x10, Y2, Y3
+	VPSRLD       $0x1c, Y2, Y4
+	VPSLLD       $0x00, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
 	VMOVUPS      Y4, (CX)(BX*1)
-	VPSRLD       $0x08, Y2, Y3
-	VPSLLD       $0x14, Y2, Y2
+	VPSRLD       $0x18, Y2, Y3
+	VPSLLD       $0x04, Y2, Y2
 	VPERMPS      Y0, Y3, Y0
 	VPERMPS      Y1, Y3, Y3
 	VBLENDVPS    Y2, Y0, Y3, Y3
@@ -1747,10 +2955,8 @@ TEXT ·decodeCodesF16(SB), NOSPLIT, $0-56
 	MOVQ table+48(FP), R9
 
 row:
-	MOVQ       SI, CX
-	PREFETCHT0 256(R8)
-	PREFETCHT0 320(R8)
-	MOVQ       steps+40(FP), R10
+	MOVQ SI, CX
+	MOVQ steps+40(FP), R10
 
 step:
 	PREFETCHT0   1024(DI)
@@ -1761,54 +2967,54 @@ step:
 	VCVTPH2PS    X1, Y1
 	VCVTPS2PH    $0x00, Y0, X0
 	VCVTPH2PS    X0, Y0
-	VMOVDQU      (DI), Y2
-	VPXOR        Y3, Y3, Y3
-	VPUNPCKLWD   Y3, Y2, Y4
-	VPSRLD       $0x04, Y4, Y6
-	VPSLLD       $0x18, Y4, Y5
-	VPERMPS      Y0, Y6, Y7
-	VPERMPS      Y1, Y6, Y6
-	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, (CX)
-	VPSRLD       $0x00, Y4, Y6
-	VPSLLD       $0x1c, Y4, Y5
-	VPERMPS      Y0, Y6, Y7
-	VPERMPS      Y1, Y6, Y6
-	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, 32(CX)
-	VPSRLD       $0x0c, Y4, Y6
-	VPSLLD       $0x10, Y4, Y5
-	VPERMPS      Y0, Y6, Y7
-	VPERMPS      Y1, Y6, Y6
-	VBLENDVPS    Y5, Y7, Y6, Y6
-	VMOVUPS      Y6, (CX)(DX*1)
-	VPSRLD       $0x08, Y4, Y5
-	VPSLLD       $0x14, Y4, Y4
-	VPERMPS      Y0, Y5, Y6
-	VPERMPS      Y1, Y5, Y5
-	VBLENDVPS    Y4, Y6, Y5, Y5
-	VMOVUPS      Y5, 32(CX)(DX*1)
-	VPUNPCKHWD   Y3, Y2, Y2
-	VPSRLD       $0x04, Y2, Y4
-	VPSLLD       $0x18, Y2, Y3
+	VPXOR        Y2, Y2, Y2
+	VPUNPCKLWD   (DI), Y2, Y2
+	VPSRLD       $0x14, Y2, Y4
+	VPSLLD       $0x08, Y2, Y3
+	VPERMPS      Y0, Y4, Y5
+	VPERMPS      Y1, Y4, Y4
+	VBLENDVPS    Y3, Y5, Y4, Y4
+	VMOVUPS      Y4, (CX)
+	VPSRLD       $0x10, Y2, Y4
+	VPSLLD       $0x0c, Y2, Y3
+	VPERMPS      Y0, Y4, Y5
+	VPERMPS      Y1, Y4, Y4
+	VBLENDVPS    Y3, Y5, Y4, Y4
+	VMOVUPS      Y4, 32(CX)
+	VPSRLD       $0x1c, Y2, Y4
+	VPSLLD       $0x00, Y2, Y3
+	VPERMPS      Y0, Y4, Y5
+	VPERMPS      Y1, Y4, Y4
+	VBLENDVPS    Y3, Y5, Y4, Y4
+	VMOVUPS      Y4, (CX)(DX*1)
+	VPSRLD       $0x18, Y2, Y3
+	VPSLLD       $0x04, Y2, Y2
+	VPERMPS      Y0, Y3, Y4
+	VPERMPS      Y1, Y3, Y3
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VMOVUPS      Y3, 32(CX)(DX*1)
+	VPXOR        Y2, Y2, Y2
+	VPUNPCKHWD   (DI), Y2, Y2
+	VPSRLD       $0x14, Y2, Y4
+	VPSLLD       $0x08, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
 	VMOVUPS      Y4, (CX)(DX*2)
-	VPSRLD       $0x00, Y2, Y4
-	VPSLLD       $0x1c, Y2, Y3
+	VPSRLD       $0x10, Y2, Y4
+	VPSLLD       $0x0c, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
 	VMOVUPS      Y4, 32(CX)(DX*2)
-	VPSRLD       $0x0c, Y2, Y4
-	VPSLLD       $0x10, Y2, Y3
+	VPSRLD       $0x1c, Y2, Y4
+	VPSLLD       $0x00, Y2, Y3
 	VPERMPS      Y0, Y4, Y5
 	VPERMPS      Y1, Y4, Y4
 	VBLENDVPS    Y3, Y5, Y4, Y4
 	VMOVUPS      Y4, (CX)(BX*1)
-	VPSRLD       $0x08, Y2, Y3
-	VPSLLD       $0x14, Y2, Y2
+	VPSRLD       $0x18, Y2, Y3
+	VPSLLD       $0x04, Y2, Y2
 	VPERMPS      Y0, Y3, Y0
 	VPERMPS      Y1, Y3, Y3
 	VBLENDVPS    Y2, Y0, Y3, Y3
@@ -1835,92 +3041,51 @@ TEXT ·decodeCodesBF16(SB), NOSPLIT, $0-48
 	MOVQ    scales+24(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
-	VMOVDQU one_up<>+0(SB), Y2
-	VMOVDQU down<>+0(SB), Y3
 
 row:
-	MOVQ           SI, CX
-	PREFETCHT0     256(R8)
-	PREFETCHT0     320(R8)
-	MOVQ           steps+40(FP), R9
-	VMOVDQU        (DI), Y6
-	VBROADCASTI128 (R8), Y7
-	VBROADCASTI128 16(R8), Y8
-	VPMULHUW       Y3, Y6, Y4
-	VPAND          Y0, Y4, Y4
-	VPSHUFB        Y4, Y7, Y5
-	VPSHUFB        Y4, Y8, Y9
-	VPAND          Y0, Y6, Y6
-	VPUNPCKLBW     Y9, Y5, Y4
-	VPUNPCKHBW     Y9, Y5, Y5
-	VPSHUFB        Y6, Y7, Y7
-	VPSHUFB        Y6, Y8, Y8
-	VPUNPCKLBW     Y8, Y7, Y6
-	VPUNPCKHBW     Y8, Y7, Y7
-	DECQ           R9
-	JZ             last
+	MOVQ SI, CX
+	MOVQ steps+40(FP), R9
 
 step:
 	PREFETCHT0     1024(DI)
-	VMOVDQU        32(DI), Y8
-	VPMULLD        Y2, Y4, Y9
-	VPAND          Y1, Y4, Y4
-	VMOVUPS        Y9, (CX)
-	VMOVUPS        Y4, (CX)(DX*1)
-	VBROADCASTI128 32(R8), Y9
-	VPMULLD        Y2, Y5, Y4
-	VPAND          Y1, Y5, Y5
-	VMOVUPS        Y4, (CX)(DX*2)
-	VMOVUPS        Y5, (CX)(BX*1)
-	VBROADCASTI128 48(R8), Y10
-	VPMULHUW       Y3, Y8, Y4
-	VPAND          Y0, Y4, Y4
-	VPMULLD        Y2, Y6, Y5
-	VPAND          Y1, Y6, Y6
-	VMOVUPS        Y5, 32(CX)
-	VMOVUPS        Y6, 32(CX)(DX*1)
-	VPSHUFB        Y4, Y9, Y5
-	VPSHUFB        Y4, Y10, Y6
-	VPMULLD        Y2, Y7, Y4
+	VMOVDQU        (DI), Y2
+	VBROADCASTI128 (R8), Y3
+	VBROADCASTI128 16(R8), Y4
+	VPSRLW         $0x04, Y2, Y5
+	VPAND          Y0, Y5, Y5
+	VPAND          Y0, Y2, Y2
+	VPSHUFB        Y5, Y3, Y6
+	VPSHUFB        Y5, Y4, Y5
+	VPUNPCKLBW     Y5, Y6, Y7
+	VPUNPCKHBW     Y5, Y6, Y5
+	VPSLLD         $0x10, Y7, Y6
 	VPAND          Y1, Y7, Y7
-	VMOVUPS        Y4, 32(CX)(DX*2)
-	VMOVUPS        Y7, 32(CX)(BX*1)
-	VPAND          Y0, Y8, Y8
-	VPUNPCKLBW     Y6, Y5, Y4
-	VPUNPCKHBW     Y6, Y5, Y5
-	VPSHUFB        Y8, Y9, Y9
-	VPSHUFB        Y8, Y10, Y10
-	VPUNPCKLBW     Y10, Y9, Y6
-	VPUNPCKHBW     Y10, Y9, Y7
+	VMOVUPS        Y6, (CX)
+	VMOVUPS        Y7, (CX)(DX*1)
+	VPSLLD         $0x10, Y5, Y6
+	VPAND          Y1, Y5, Y5
+	VMOVUPS        Y6, (CX)(DX*2)
+	VMOVUPS        Y5, (CX)(BX*1)
+	VPSHUFB        Y2, Y3, Y3
+	VPSHUFB        Y2, Y4, Y2
+	VPUNPCKLBW     Y2, Y3, Y4
+	VPUNPCKHBW     Y2, Y3, Y2
+	VPSLLD         $0x10, Y4, Y3
+	VPAND          Y1, Y4, Y4
+	VMOVUPS        Y3, 32(CX)
+	VMOVUPS        Y4, 32(CX)(DX*1)
+	VPSLLD         $0x10, Y2, Y3
+	VPAND          Y1, Y2, Y2
+	VMOVUPS        Y3, 32(CX)(DX*2)
+	VMOVUPS        Y2, 32(CX)(BX*1)
 	ADDQ           $0x40, CX
 	ADDQ           $0x00000020, DI
 	ADDQ           $0x20, R8
 	DECQ           R9
 	JNZ            step
-
-last:
-	VPMULLD Y2, Y4, Y8
-	VPAND   Y1, Y4, Y4
-	VMOVUPS Y8, (CX)
-	VMOVUPS Y4, (CX)(DX*1)
-	VPMULLD Y2, Y5, Y4
-	VPAND   Y1, Y5, Y5
-	VMOVUPS Y4, (CX)(DX*2)
-	VMOVUPS Y5, (CX)(BX*1)
-	VPMULLD Y2, Y6, Y4
-	VPAND   Y1, Y6, Y6
-	VMOVUPS Y4, 32(CX)
-	VMOVUPS Y6, 32(CX)(DX*1)
-	VPMULLD Y2, Y7, Y4
-	VPAND   Y1, Y7, Y7
-	VMOVUPS Y4, 32(CX)(DX*2)
-	VMOVUPS Y7, 32(CX)(BX*1)
-	ADDQ    $0x40, CX
-	ADDQ    $0x00000020, DI
-	ADDQ    $0x20, R8
-	LEAQ    (SI)(DX*4), SI
-	DECQ    AX
-	JNZ     row
+	LEAQ           (SI)(DX*4), SI
+	DECQ           AX
+	JNZ            row
 	VZEROUPPER
 	RET
 

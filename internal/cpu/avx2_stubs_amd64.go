@@ -10,11 +10,21 @@ package cpu
 //go:noescape
 func dotMXFP4(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
+// dotTwoMXFP4 is dotMXFP4 for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.
+//
+//go:noescape
+func dotTwoMXFP4(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+
 // dotMXFP4GGML multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
 // apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
 func dotMXFP4GGML(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
+
+// dotTwoMXFP4GGML is dotMXFP4GGML for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.
+//
+//go:noescape
+func dotTwoMXFP4GGML(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
 // dotMXFP4Ollama multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
 // apart, and writes a result for each. rows and steps are at least 1.
@@ -22,11 +32,21 @@ func dotMXFP4GGML(y *float32, x *float32, panel int, data *byte, scales *byte, r
 //go:noescape
 func dotMXFP4Ollama(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
+// dotTwoMXFP4Ollama is dotMXFP4Ollama for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.
+//
+//go:noescape
+func dotTwoMXFP4Ollama(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+
 // dotBF16 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
 // apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
 func dotBF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
+
+// dotTwoBF16 is dotBF16 for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.
+//
+//go:noescape
+func dotTwoBF16(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
 // dotF16 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
 // apart, and writes a result for each. rows and steps are at least 1.
@@ -34,11 +54,21 @@ func dotBF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows i
 //go:noescape
 func dotF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
+// dotTwoF16 is dotF16 for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.
+//
+//go:noescape
+func dotTwoF16(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+
 // dotF32 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
 // apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
 func dotF32(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
+
+// dotTwoF32 is dotF32 for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.
+//
+//go:noescape
+func dotTwoF32(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
 // dotQ8_0 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
 // apart, and writes a result for each. rows and steps are at least 1.
@@ -46,11 +76,21 @@ func dotF32(y *float32, x *float32, panel int, data *byte, scales *byte, rows in
 //go:noescape
 func dotQ8_0(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
+// dotTwoQ8_0 is dotQ8_0 for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.
+//
+//go:noescape
+func dotTwoQ8_0(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
+
 // dotCodesF32 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
 // apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
 func dotCodesF32(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
+
+// dotTwoCodesF32 is dotCodesF32 for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.
+//
+//go:noescape
+func dotTwoCodesF32(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
 
 // dotCodesF16 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
 // apart, and writes a result for each. rows and steps are at least 1.
@@ -58,11 +98,21 @@ func dotCodesF32(y *float32, x *float32, panel int, data *byte, scales *byte, ro
 //go:noescape
 func dotCodesF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
 
+// dotTwoCodesF16 is dotCodesF16 for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.
+//
+//go:noescape
+func dotTwoCodesF16(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
+
 // dotCodesBF16 multiplies rows of 64*steps weights, one after another in memory, by x, whose chains lie panel bytes
 // apart, and writes a result for each. rows and steps are at least 1.
 //
 //go:noescape
 func dotCodesBF16(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
+
+// dotTwoCodesBF16 is dotCodesBF16 for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.
+//
+//go:noescape
+func dotTwoCodesBF16(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
 // decodeMXFP4 writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //

@@ -13,11 +13,11 @@ import (
 func codeFormats() []format {
 	wide := func(name string, round func(VecVirtual)) format {
 		setup := func() constants { return constants{tables: Load(Param("table"), GP64())} }
-		return format{name: "Codes" + name, bytes: 32, scales: 4, table: true, setup: setup, widen: lookUpWide(round)}
+		return format{name: "Codes" + name, bytes: 32, scales: 4, slow: true, table: true, setup: setup, decode: lookUpWide(round)}
 	}
 	return []format{
 		wide("F32", func(VecVirtual) {}), wide("F16", roundF16),
-		{name: "CodesBF16", bytes: 32, scales: 32, setup: wordConstants, fetch: fetchCodes, widen: widenPairs(false)},
+		{name: "CodesBF16", bytes: 32, scales: 32, slow: true, setup: wordConstants, decode: decodeCodes},
 	}
 }
 
@@ -27,14 +27,13 @@ func roundF16(v VecVirtual) {
 	VCVTPH2PS(h, v)
 }
 
-// fetchCodes finds the tables where tablesBF16 left them.
-func fetchCodes(c constants, data, tables Mem, words []VecVirtual) []func() {
+// decodeCodes finds the tables where tablesBF16 left them.
+func decodeCodes(c constants, data, tables Mem, emit func(int, VecVirtual)) {
 	v, low, high := YMM(), YMM(), YMM()
-	return append([]func(){
-		func() { VMOVDQU(data, v) },
-		func() { VBROADCASTI128(tables, low) },
-		func() { VBROADCASTI128(tables.Offset(16), high) },
-	}, lookUp(c, v, low, high, words, true)...)
+	VMOVDQU(data, v)
+	VBROADCASTI128(tables, low)
+	VBROADCASTI128(tables.Offset(16), high)
+	lookUp(c, v, low, high, true, pairs(c, false, emit))
 }
 
 // tablesKernels round to the nearest bfloat16, ties to even. The table comes with its even entries first, so that its
@@ -103,37 +102,34 @@ func apartBytes() []byte {
 	return fill(lane...)
 }
 
-func lookUpWide(round func(v VecVirtual)) func(constants, Mem, Mem, []VecVirtual, func(int, VecVirtual)) []func() {
-	return func(c constants, data, scale Mem, _ []VecVirtual, emit func(int, VecVirtual)) []func() {
-		return []func(){func() {
-			s, low, high, codes, zero := YMM(), YMM(), YMM(), YMM(), YMM()
-			VBROADCASTSS(scale, s)
-			VMULPS(Mem{Base: c.tables}, s, low)
-			VMULPS(Mem{Base: c.tables, Disp: 32}, s, high)
-			round(low)
-			round(high)
-			VMOVDQU(data, codes)
-			VPXOR(zero, zero, zero)
-			for u := range 2 {
-				w := YMM() // two bytes of codes in each word of 32 bits
-				if u == 0 {
-					VPUNPCKLWD(zero, codes, w)
-				} else {
-					VPUNPCKHWD(zero, codes, w)
-				}
-				for i := range 4 {
-					p, k := i/2, i%2
-					shift := uint64(8*p + 4*(1-k))
-					pick, a, b := YMM(), YMM(), YMM()
-					VPSRLD(Imm(shift), w, a)
-					VPSLLD(Imm(28-shift), w, pick)
-					VPERMPS(high, a, b)
-					VPERMPS(low, a, a)
-					VBLENDVPS(pick, b, a, a)
-					emit(group(k, u, p), a)
-				}
+func lookUpWide(round func(v VecVirtual)) func(constants, Mem, Mem, func(int, VecVirtual)) {
+	return func(c constants, data, scale Mem, emit func(int, VecVirtual)) {
+		s, low, high := YMM(), YMM(), YMM()
+		VBROADCASTSS(scale, s)
+		VMULPS(Mem{Base: c.tables}, s, low)
+		VMULPS(Mem{Base: c.tables, Disp: 32}, s, high)
+		round(low)
+		round(high)
+		for u := range 2 {
+			codes, w := YMM(), YMM() // two bytes of codes in each word of 32 bits
+			VPXOR(codes, codes, codes)
+			if u == 0 {
+				VPUNPCKLWD(data, codes, w)
+			} else {
+				VPUNPCKHWD(data, codes, w)
 			}
-		}}
+			for i := range 4 {
+				p, k := i/2, i%2
+				shift := uint64(16 + 8*p + 4*(1-k))
+				pick, a, b := YMM(), YMM(), YMM()
+				VPSRLD(Imm(shift), w, a)
+				VPSLLD(Imm(28-shift), w, pick)
+				VPERMPS(high, a, b)
+				VPERMPS(low, a, a)
+				VBLENDVPS(pick, b, a, a)
+				emit(group(k, u, p), a)
+			}
+		}
 	}
 }
 

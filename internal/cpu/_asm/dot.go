@@ -18,6 +18,7 @@ const chains = 4
 func dotKernels() {
 	for _, f := range formats() {
 		dotKernel(f)
+		dotTwoKernel(f)
 	}
 }
 
@@ -45,11 +46,92 @@ func dotKernel(f format) {
 	y, rows := Load(Param("y"), GP64()), Load(Param("rows"), GP64())
 	x := newActivations()
 	in := newStored(f)
+	if f.slow {
+		dotPairs(f, y, rows, x, in)
+	} else {
+		dotRows(f, y, rows, x, in)
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// dotRows takes one row after the other, which memory is read best by.
+func dotRows(f format, y, rows Register, x activations, in stored) {
 	Label("row")
 	acc := zeroed(chains)
 	Load(Param("x"), x.at)
-	in.eachStep(func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc[g%chains]) }, x.at)
+	Load(Param("steps"), in.steps)
+	Label("step")
+	in.prefetch()
+	in.decode(func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc[g%chains]) })
+	in.next(x.at)
+	DECQ(in.steps)
+	JNZ(LabelRef("step"))
 	VMOVSS(reduce(acc), Mem{Base: y})
+	ADDQ(Imm(4), y)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+}
+
+// dotPairs takes two rows in turn, step by step: the chains of one alone would wait for their last sums. Memory is still
+// asked for in one sequence: the next two rows while these are at work.
+func dotPairs(f format, y, rows Register, x activations, in stored) {
+	second, line := in.nextRow(), GP64()
+	Label("rows")
+	LEAQ(Mem{Base: in.data.Base, Index: second.data.Index, Scale: 2}, line)
+	CMPQ(rows, Imm(1))
+	JNE(LabelRef("pair"))
+	second.same() // the last row is taken twice
+	Label("pair")
+	acc, acc2 := zeroed(chains), zeroed(chains)
+	Load(Param("x"), x.at)
+	Load(Param("steps"), in.steps)
+	Label("step")
+	for at := 0; at < 2*f.bytes; at += 64 {
+		PREFETCHT0(Mem{Base: line, Disp: at})
+	}
+	ADDQ(U32(uint32(2*f.bytes)), line)
+	in.decode(func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc[g%chains]) })
+	second.decode(func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc2[g%chains]) })
+	in.next(x.at)
+	DECQ(in.steps)
+	JNZ(LabelRef("step"))
+	VMOVSS(reduce(acc), Mem{Base: y})
+	DECQ(rows)
+	JZ(LabelRef("done"))
+	VMOVSS(reduce(acc2), Mem{Base: y, Disp: 4})
+	in.skip(second)
+	ADDQ(Imm(8), y)
+	DECQ(rows)
+	JNZ(LabelRef("rows"))
+	Label("done")
+}
+
+// dotTwoKernel multiplies each step, once decoded, by two rows of activations.
+func dotTwoKernel(f format) {
+	TEXT("dotTwo"+f.name, NOSPLIT, "func(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int"+f.params())
+	Doc(fmt.Sprintf("dotTwo%s is dot%s for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.", f.name, f.name))
+	Pragma("noescape")
+	y, stride, rows := Load(Param("y"), GP64()), Load(Param("stride"), GP64()), Load(Param("rows"), GP64())
+	x := newActivations()
+	x2 := activations{GP64(), x.panel, x.panel3}
+	in := newStored(f)
+	Label("row")
+	acc, acc2 := zeroed(chains), zeroed(chains)
+	Load(Param("x"), x.at)
+	Load(Param("x2"), x2.at)
+	Load(Param("steps"), in.steps)
+	Label("step")
+	in.prefetch()
+	in.decode(func(g int, v VecVirtual) {
+		VFMADD231PS(x.group(g), v, acc[g%chains])
+		VFMADD231PS(x2.group(g), v, acc2[g%chains])
+	})
+	in.next(x.at, x2.at)
+	DECQ(in.steps)
+	JNZ(LabelRef("step"))
+	VMOVSS(reduce(acc), Mem{Base: y})
+	VMOVSS(reduce(acc2), Mem{Base: y, Index: stride, Scale: 1})
 	ADDQ(Imm(4), y)
 	DECQ(rows)
 	JNZ(LabelRef("row"))
@@ -64,7 +146,6 @@ type stored struct {
 	data  Mem
 	scale Mem
 	steps Register
-	words []VecVirtual
 }
 
 func newStored(f format) stored {
@@ -72,85 +153,61 @@ func newStored(f format) stored {
 	if f.scales > 0 {
 		s.scale.Base = Load(Param("scales"), GP64())
 	}
-	s.c, s.steps, s.words = f.setup(), GP64(), f.words()
+	s.c, s.steps = f.setup(), GP64()
 	return s
 }
 
-// prefetch is how many bytes ahead memory is asked for: rows follow one another, and a processor's own prefetcher stops
-// at every page.
-const prefetch = 1024
-
-// eachStep emits the loop over a row's steps: it gives their groups to emit and moves at on by a step's share of a chain.
-// Where fetching a step is apart from widening it, the next one is fetched while this one is widened.
-func (s stored) eachStep(emit func(g int, v VecVirtual), at Register) {
-	f := s.f
-	if f.scales > 0 { // a slow stream, one or two lines a row
-		PREFETCHT0(s.scale.Offset(256))
-		PREFETCHT0(s.scale.Offset(320))
+// nextRow is the row behind the one that s is at.
+func (s stored) nextRow() stored {
+	size := Load(Param("steps"), GP64())
+	if s.f.scales > 0 {
+		s.scale.Index, s.scale.Scale = GP64(), 1
+		IMUL3Q(U32(uint32(s.f.scales)), size, s.scale.Index)
 	}
-	Load(Param("steps"), s.steps)
-	next := func() {
+	IMUL3Q(U32(uint32(s.f.bytes)), size, size)
+	s.data.Index, s.data.Scale = size, 1
+	return s
+}
+
+// same makes a next row the first one.
+func (s stored) same() {
+	XORQ(s.data.Index, s.data.Index)
+	if s.f.scales > 0 {
+		XORQ(s.scale.Index, s.scale.Index)
+	}
+}
+
+// skip moves s, which is at its end, to the end of the row behind it.
+func (s stored) skip(next stored) {
+	ADDQ(next.data.Index, s.data.Base)
+	if s.f.scales > 0 {
+		ADDQ(next.scale.Index, s.scale.Base)
+	}
+}
+
+// ahead is how many bytes of rows that follow one another are asked for before they are used: a processor's own prefetcher
+// stops at every page.
+const ahead = 1024
+
+// decode emits the groups of a step.
+func (s stored) decode(emit func(g int, v VecVirtual)) { s.f.decode(s.c, s.data, s.scale, emit) }
+
+// prefetch asks for memory ahead.
+func (s stored) prefetch() {
+	for at := 0; at < s.f.bytes; at += 64 {
+		PREFETCHT0(s.data.Offset(ahead + at))
+	}
+}
+
+// next moves on by a step, and rows of activations by a step's share of a chain.
+func (s stored) next(x ...Register) {
+	for _, at := range x {
 		ADDQ(Imm(step), at) // two groups of 32 bytes in each chain
-		ADDQ(U32(uint32(f.bytes)), s.data.Base)
-		if f.scales > 0 {
-			ADDQ(Imm(uint64(f.scales)), s.scale.Base)
-		}
 	}
-	ahead := func() {
-		for at := 0; at < f.bytes; at += 64 {
-			PREFETCHT0(s.data.Offset(prefetch + at))
-		}
+	ADDQ(U32(uint32(s.f.bytes)), s.data.Base)
+	if s.f.scales > 0 {
+		ADDQ(Imm(uint64(s.f.scales)), s.scale.Base)
 	}
-	widen := func() []func() { return f.widen(s.c, s.data, s.scale, s.words, emit) }
-	if f.fetch == nil {
-		Label("step")
-		ahead()
-		all(widen())
-		next()
-		DECQ(s.steps)
-		JNZ(LabelRef("step"))
-		return
-	}
-	all(f.fetch(s.c, s.data, s.scale, s.words))
-	DECQ(s.steps)
-	JZ(LabelRef("last"))
-	Label("step")
-	ahead()
-	weave(f.fetch(s.c, s.data.Offset(f.bytes), s.scale.Offset(f.scales), s.words), widen())
-	next()
-	DECQ(s.steps)
-	JNZ(LabelRef("step"))
-	Label("last")
-	all(widen())
-	next()
-}
-
-func all(portions []func()) {
-	for _, p := range portions {
-		p()
-	}
-}
-
-// weave puts the widening of a step, four portions, between the portions that fetch the next one, so that what
-// waits for what was asked for long before: the processor's schedulers are too small to look that far ahead.
-func weave(fetch, widen []func()) {
-	n := len(fetch) - 4 // of them before the look-up
-	before := func(i int) {
-		for _, p := range fetch[n*i/3 : n*(i+1)/3] {
-			p()
-		}
-	}
-	before(0)
-	widen[0]()
-	before(1)
-	widen[1]()
-	before(2)
-	fetch[n]()
-	widen[2]()
-	fetch[n+1]()
-	widen[3]()
-	fetch[n+2]()
-	fetch[n+3]()
 }
 
 // row addresses the same place in row r of four.
@@ -228,7 +285,13 @@ func decodeKernel(f format) {
 	in := newStored(f)
 	Label("row")
 	MOVQ(dst.row, dst.at)
-	in.eachStep(dst.store, dst.at)
+	Load(Param("steps"), in.steps)
+	Label("step")
+	in.prefetch()
+	in.decode(dst.store)
+	in.next(dst.at)
+	DECQ(in.steps)
+	JNZ(LabelRef("step"))
 	dst.endRow()
 	DECQ(rows)
 	JNZ(LabelRef("row"))

@@ -17,27 +17,19 @@ type format struct {
 	bytes int    // of a step in the data stream
 	// scales is how many bytes a step has in a second stream; 0: its scales lie in the data.
 	scales int
+	// slow says that decoding takes longer than reading.
+	slow bool
 	// table says that kernels are given the values of codes.
 	table bool
 	// setup loads what stays in registers for a whole kernel.
 	setup func() constants
-	// fetch begins a step, in portions that a kernel may put between other work: it looks the weights at data up and
-	// leaves them in words as pairs of bfloat16. nil: widen does all.
-	fetch func(c constants, data, scale Mem, words []VecVirtual) []func()
-	// widen ends a step: portions that give the registers to emit.
-	widen func(c constants, data, scale Mem, words []VecVirtual, emit func(group int, v VecVirtual)) []func()
+	// decode emits the weights of a step. It may use eight registers besides the constants'.
+	decode func(c constants, data, scale Mem, emit func(group int, v VecVirtual))
 }
 
 const step = 64
 
 func group(k, u, p int) int { return 4*k + 2*u + p }
-
-func (f format) words() []VecVirtual {
-	if f.fetch == nil {
-		return nil
-	}
-	return []VecVirtual{YMM(), YMM(), YMM(), YMM()}
-}
 
 // params ends the parameters of the format's kernels.
 func (f format) params() string {
@@ -51,23 +43,19 @@ func (f format) params() string {
 type constants struct {
 	nibble VecVirtual // 0x0F in every byte
 	upper  VecVirtual // 0xFFFF0000 in every word of 32 bits
-	up     VecVirtual // 65536 in every word of 32 bits: multiplying by it moves 16 bits up
-	down   VecVirtual // 4096 in every word of 16 bits: the upper half of a product by it is moved four bits down
 	tables Register   // code values: by scale, or sixteen
 }
 
 func formats() []format {
 	return append([]format{
 		mxfp4("MXFP4", 32, 2, apart), mxfp4("MXFP4GGML", 34, 0, blocks17), mxfp4("MXFP4Ollama", 34, 0, blocks17),
-		plain("BF16", 128, widenBF16), plain("F16", 128, widenF16), plain("F32", 256, widenF32), plain("Q8_0", 68, widenQ8),
+		bf16(), plain("F16", 128, false, decodeF16), plain("F32", 256, false, decodeF32), plain("Q8_0", 68, true, decodeQ8),
 	}, codeFormats()...)
 }
 
-func plain(name string, bytes int, widen func(data Mem, emit func(int, VecVirtual)) []func()) format {
-	return format{name: name, bytes: bytes, setup: func() constants { return constants{} },
-		widen: func(_ constants, data, _ Mem, _ []VecVirtual, emit func(int, VecVirtual)) []func() {
-			return widen(data, emit)
-		}}
+func plain(name string, bytes int, slow bool, decode func(data Mem, emit func(int, VecVirtual))) format {
+	return format{name: name, bytes: bytes, slow: slow, setup: func() constants { return constants{} },
+		decode: func(_ constants, data, _ Mem, emit func(int, VecVirtual)) { decode(data, emit) }}
 }
 
 // lanes loads sixteen bytes at each of two places: the lanes of q 0 and of q 1. second is at least sixteen bytes past the
@@ -88,106 +76,95 @@ func halves(data Mem, u int) [2]VecVirtual {
 	return v
 }
 
-func widenBF16(data Mem, emit func(int, VecVirtual)) (portions []func()) {
-	for u := range 2 {
-		portions = append(portions, func() {
-			for p, w := range halves(data, u) {
-				even := YMM()
-				VPSLLD(Imm(16), w, even)
-				VPAND(global("upper", fill(0, 0, 0xFF, 0xFF)), w, w)
-				emit(group(0, u, p), even)
-				emit(group(1, u, p), w)
-			}
-		})
-	}
-	return portions
-}
-
-func widenF16(data Mem, emit func(int, VecVirtual)) (portions []func()) {
-	for u := range 2 {
-		portions = append(portions, func() {
-			w := halves(data, u)
-			for k := range 2 {
-				a, b, upper := YMM(), YMM(), XMM()
-				if k == 0 {
-					VPAND(global32("lower", 0xFFFF), w[0], a)
-					VPAND(global32("lower", 0xFFFF), w[1], b)
-				} else {
-					VPSRLD(Imm(16), w[0], a)
-					VPSRLD(Imm(16), w[1], b)
+func bf16() format {
+	return format{name: "BF16", bytes: 128,
+		setup: func() constants { return constants{upper: load(global("upper", fill(0, 0, 0xFF, 0xFF)))} },
+		decode: func(c constants, data, _ Mem, emit func(int, VecVirtual)) {
+			for u := range 2 {
+				for p, w := range halves(data, u) {
+					even := YMM()
+					VPSLLD(Imm(16), w, even)
+					VPAND(c.upper, w, w)
+					emit(group(0, u, p), even)
+					emit(group(1, u, p), w)
 				}
-				VPACKUSDW(b, a, a)
-				VPERMQ(Imm(0xD8), a, a)
-				VEXTRACTI128(Imm(1), a, upper)
-				VCVTPH2PS(a.AsX(), a)
-				VCVTPH2PS(upper, b)
-				emit(group(k, u, 0), a)
-				emit(group(k, u, 1), b)
 			}
-		})
-	}
-	return portions
+		}}
 }
 
-func widenF32(data Mem, emit func(int, VecVirtual)) (portions []func()) {
+func decodeF16(data Mem, emit func(int, VecVirtual)) {
 	for u := range 2 {
-		portions = append(portions, func() {
-			var r [4]VecVirtual
-			for d := range r {
-				r[d] = lanes(data, 64*u+16*d, 128+64*u+16*d)
+		w := halves(data, u)
+		for k := range 2 {
+			a, b, upper := YMM(), YMM(), XMM()
+			if k == 0 {
+				VPAND(global32("lower", 0xFFFF), w[0], a)
+				VPAND(global32("lower", 0xFFFF), w[1], b)
+			} else {
+				VPSRLD(Imm(16), w[0], a)
+				VPSRLD(Imm(16), w[1], b)
 			}
-			for p := range 2 {
-				a, b, even := YMM(), YMM(), YMM()
-				if p == 0 {
-					VUNPCKLPS(r[1], r[0], a)
-					VUNPCKLPS(r[3], r[2], b)
-				} else {
-					VUNPCKHPS(r[1], r[0], a)
-					VUNPCKHPS(r[3], r[2], b)
-				}
-				VUNPCKLPD(b, a, even)
-				VUNPCKHPD(b, a, a)
-				emit(group(0, u, p), even)
-				emit(group(1, u, p), a)
-			}
-		})
+			VPACKUSDW(b, a, a)
+			VPERMQ(Imm(0xD8), a, a)
+			VEXTRACTI128(Imm(1), a, upper)
+			VCVTPH2PS(a.AsX(), a)
+			VCVTPH2PS(upper, b)
+			emit(group(k, u, 0), a)
+			emit(group(k, u, 1), b)
+		}
 	}
-	return portions
 }
 
-// widenQ8: two blocks of a scale in F16 and 32 signed bytes. A byte is converted where it lies in its word, 2^24 times too
+func decodeF32(data Mem, emit func(int, VecVirtual)) {
+	for u := range 2 {
+		var r [4]VecVirtual
+		for d := range r {
+			r[d] = lanes(data, 64*u+16*d, 128+64*u+16*d)
+		}
+		for p := range 2 {
+			a, b, even := YMM(), YMM(), YMM()
+			if p == 0 {
+				VUNPCKLPS(r[1], r[0], a)
+				VUNPCKLPS(r[3], r[2], b)
+			} else {
+				VUNPCKHPS(r[1], r[0], a)
+				VUNPCKHPS(r[3], r[2], b)
+			}
+			VUNPCKLPD(b, a, even)
+			VUNPCKHPD(b, a, a)
+			emit(group(0, u, p), even)
+			emit(group(1, u, p), a)
+		}
+	}
+}
+
+// decodeQ8: two blocks of a scale in F16 and 32 signed bytes. A byte is converted where it lies in its word, 2^24 times too
 // large, with the scale as much too small: powers of two change no digit, and a product of 8 and 11 bits is exact.
-func widenQ8(data Mem, emit func(int, VecVirtual)) []func() {
-	scale := YMM()
-	portions := []func(){func() {
-		second := XMM()
-		VPBROADCASTW(data, scale.AsX())
-		VPBROADCASTW(data.Offset(34), second)
-		VPUNPCKLQDQ(second, scale.AsX(), second)
-		VCVTPH2PS(second, scale)
-		VMULPS(constant(1.0/(1<<24)), scale, scale)
-	}}
+func decodeQ8(data Mem, emit func(int, VecVirtual)) {
+	scale, second := YMM(), XMM()
+	VPBROADCASTW(data, scale.AsX())
+	VPBROADCASTW(data.Offset(34), second)
+	VPUNPCKLQDQ(second, scale.AsX(), second)
+	VCVTPH2PS(second, scale)
+	VMULPS(constant(1.0/(1<<24)), scale, scale)
 	for u := range 2 {
-		portions = append(portions, func() {
-			bytes := lanes(data, 2+16*u, 36+16*u)
-			for i := range 4 {
-				v := YMM()
-				switch i {
-				case 3:
-					VPAND(global("top_byte", fill(0, 0, 0, 0xFF)), bytes, v)
-				case 0:
-					VPSLLD(Imm(24), bytes, v)
-				default:
-					VPSLLD(Imm(uint64(24-8*i)), bytes, v)
-					VPAND(global("top_byte", fill(0, 0, 0, 0xFF)), v, v)
-				}
-				VCVTDQ2PS(v, v)
-				VMULPS(scale, v, v)
-				emit(group(i%2, u, i/2), v)
+		bytes := lanes(data, 2+16*u, 36+16*u)
+		for i := range 4 {
+			v := YMM()
+			switch i {
+			case 3:
+				VPAND(global("top_byte", fill(0, 0, 0, 0xFF)), bytes, v)
+			case 0:
+				VPSLLD(Imm(24), bytes, v)
+			default:
+				VPSLLD(Imm(uint64(24-8*i)), bytes, v)
+				VPAND(global("top_byte", fill(0, 0, 0, 0xFF)), v, v)
 			}
-		})
+			VCVTDQ2PS(v, v)
+			VMULPS(scale, v, v)
+			emit(group(i%2, u, i/2), v)
+		}
 	}
-	return portions
 }
 
 // mxfp4: every value E2M1 times a power of two is a bfloat16, so sixteen of them are a table of 16 low and 16 high
@@ -201,37 +178,29 @@ func mxfp4(name string, bytes, scales int, codes func(data, scale Mem) (load fun
 		LEAQ(NewDataAddr(Symbol{Name: "·mxfp4Tables"}, 0), c.tables)
 		return c
 	}
-	fetch := func(c constants, data, scale Mem, words []VecVirtual) []func() {
+	decode := func(c constants, data, scale Mem, emit func(int, VecVirtual)) {
 		load, first, second := codes(data, scale)
 		v, low, high := YMM(), YMM(), YMM()
-		a, b := GP64(), GP64()
-		entry := func(i Register, disp int) Mem { return Mem{Base: c.tables, Index: i, Scale: 1, Disp: disp} }
-		return append([]func(){
-			func() {
-				MOVBQZX(first, a)
-				SHLQ(Imm(6), a)
-				MOVBQZX(second, b)
-				SHLQ(Imm(6), b)
-				load(v)
-				if ggml {
-					VPSHUFB(global("ggml_order", ggmlOrder()), v, v)
-				}
-			},
-			func() {
-				VMOVDQU(entry(a, 0), low)
-				VMOVDQU(entry(a, 32), high)
-			},
-			func() {
-				VPBLENDD(Imm(0xF0), entry(b, 0), low, low)
-				VPBLENDD(Imm(0xF0), entry(b, 32), high, high)
-			},
-		}, lookUp(c, v, low, high, words, false)...)
+		entry := func(scale Mem) (low, high Mem) {
+			i := GP64()
+			MOVBQZX(scale, i)
+			SHLQ(Imm(6), i)
+			low = Mem{Base: c.tables, Index: i, Scale: 1}
+			return low, low.Offset(32)
+		}
+		l, h := entry(first)
+		VMOVDQU(l, low)
+		VMOVDQU(h, high)
+		l, h = entry(second)
+		VPBLENDD(Imm(0xF0), l, low, low)
+		VPBLENDD(Imm(0xF0), h, high, high)
+		load(v)
+		if ggml {
+			VPSHUFB(global("ggml_order", ggmlOrder()), v, v)
+		}
+		lookUp(c, v, low, high, false, pairs(c, ggml, emit))
 	}
-	f := format{name: name, bytes: bytes, scales: scales, setup: setup, fetch: fetch, widen: widenPairs(false)}
-	if ggml {
-		f.widen = widenPairs(true)
-	}
-	return f
+	return format{name: name, bytes: bytes, scales: scales, slow: true, setup: setup, decode: decode}
 }
 
 // ggmlOrder brings the bytes of a block of ggml's, elements j low and j+16 high in byte j, to where elements 2j and 2j+1
@@ -257,66 +226,44 @@ func wordConstants() constants {
 	return constants{
 		nibble: load(global("nibble", fill(0x0F))),
 		upper:  load(global("upper", fill(0, 0, 0xFF, 0xFF))),
-		up:     load(global32("one_up", 1<<16)),
-		down:   load(global("down", fill(0, 0x10))),
 	}
 }
 
-// lookUp finds 64 codes in the two tables of bytes: two words for the lower nibbles, then two for the higher ones, or
-// the other way about. It has four portions; the first two words may not be read after the second portion, the others
-// not after the third.
-//
-// The shift is a multiplication, which some processors take elsewhere than shuffles, of which there are many here.
-func lookUp(c constants, v, low, high VecVirtual, words []VecVirtual, highFirst bool) []func() {
+// lookUp finds 64 codes in the two tables of bytes, in four words of pairs of bfloat16: two for the lower nibbles and then
+// two for the higher ones, or the other way about.
+func lookUp(c constants, v, low, high VecVirtual, highFirst bool, emit func(word int, v VecVirtual)) {
 	other := YMM()
-	bytes := func(codes, a, b VecVirtual) {
-		VPSHUFB(codes, low, a)
-		VPSHUFB(codes, high, b)
-	}
-	pair := func(a, b, w0, w1 VecVirtual) {
-		VPUNPCKLBW(b, a, w0)
-		VPUNPCKHBW(b, a, w1)
-	}
-	a, b := YMM(), YMM()
+	VPSRLW(Imm(4), v, other)
 	one, two := v, other
 	if highFirst {
 		one, two = other, v
 	}
-	return []func(){
-		func() {
-			VPMULHUW(c.down, v, other)
-			VPAND(c.nibble, one, one)
-		},
-		func() { bytes(one, a, b) },
-		func() {
-			VPAND(c.nibble, two, two)
-			pair(a, b, words[0], words[1])
-		},
-		func() {
-			bytes(two, low, high)
-			pair(low, high, words[2], words[3])
-		},
+	VPAND(c.nibble, one, one)
+	VPAND(c.nibble, two, two)
+	for i, codes := range []VecVirtual{one, two} {
+		a, b, w := YMM(), YMM(), YMM()
+		VPSHUFB(codes, low, a)
+		VPSHUFB(codes, high, b)
+		VPUNPCKLBW(b, a, w)
+		VPUNPCKHBW(b, a, b)
+		emit(2*i, w)
+		emit(2*i+1, b)
 	}
 }
 
-// widenPairs gives, of each word of pairs, the lower bfloat16s and then the upper ones. Word 2k+u has p 0 and p 1; in
-// ggml's order word 2u+p has k 0 and k 1. The first are moved by a multiplication, for the reason that lookUp gives.
-func widenPairs(ggml bool) func(constants, Mem, Mem, []VecVirtual, func(int, VecVirtual)) []func() {
-	return func(c constants, _, _ Mem, words []VecVirtual, emit func(int, VecVirtual)) (portions []func()) {
-		for i, w := range words {
-			first, second := group(i/2, i%2, 0), group(i/2, i%2, 1)
-			if ggml {
-				first, second = group(0, i/2, i%2), group(1, i/2, i%2)
-			}
-			portions = append(portions, func() {
-				even := YMM()
-				VPMULLD(c.up, w, even)
-				VPAND(c.upper, w, w)
-				emit(first, even)
-				emit(second, w)
-			})
+// pairs widens each word's lower bfloat16s and then its upper ones. Word 2k+u has p 0 and p 1; in ggml's order word 2u+p
+// has k 0 and k 1.
+func pairs(c constants, ggml bool, emit func(group int, v VecVirtual)) func(word int, v VecVirtual) {
+	return func(i int, w VecVirtual) {
+		first, second := group(i/2, i%2, 0), group(i/2, i%2, 1)
+		if ggml {
+			first, second = group(0, i/2, i%2), group(1, i/2, i%2)
 		}
-		return portions
+		even := YMM()
+		VPSLLD(Imm(16), w, even)
+		VPAND(c.upper, w, w)
+		emit(first, even)
+		emit(second, w)
 	}
 }
 
