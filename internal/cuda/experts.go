@@ -24,7 +24,8 @@ type expertOps struct {
 	large  [expertFormats]*largeKernels
 	rows   [expertFormats]*expertRowKernels
 	one    oneToken
-	worst  buffer // what loading reports back
+	worst  buffer // uint32: the largest exponent of each MXFP4 projection, for verify
+	slots  int    // of worst, in use
 	bufs   []buffer
 	// noLarge says that some weight has no kernel for many rows: experts are then cut into items of up to 32 rows.
 	noLarge bool
@@ -92,6 +93,7 @@ type expertWeight struct {
 	bias                devptr // float32 [experts, rows]
 	shift, split        int
 	bytes               int64 // of all of it
+	slot                int   // of expertOps.worst
 }
 
 // expertsArg mirrors Experts of kernels/experts.cuh.
@@ -148,10 +150,11 @@ func newExperts(c *context, s *shape) (*expertOps, error) {
 		return nil, err
 	}
 	var err error
-	if e.worst, err = e.keep(alignment, useWorkspace); err != nil {
+	if e.worst, err = e.keep(roundUp(4*2*int64(max(s.Layers, 1)), alignment), useWorkspace); err != nil {
 		e.close()
 		return nil, err
 	}
+	c.queue.zero(e.worst.ptr, e.worst.size)
 	if err = e.prepareOne(); err != nil {
 		e.close()
 		return nil, err

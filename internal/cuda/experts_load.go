@@ -191,8 +191,8 @@ func (e *expertOps) bytes(w *device.Experts, down bool) (int64, error) {
 	return n, nil
 }
 
-// load brings a projection to the device, packed for the kernels there from the checkpoint's own bytes. It is done when
-// it returns.
+// load brings a projection to the device, packed for the kernels there from the checkpoint's own bytes. Once everything is
+// loaded, verify says whether the kernels can hold it.
 func (e *expertOps) load(u *uploader, w *device.Experts, _ bool) (expertWeight, error) {
 	p, err := planExperts(w)
 	if err != nil {
@@ -210,7 +210,9 @@ func (e *expertOps) load(u *uploader, w *device.Experts, _ bool) (expertWeight, 
 		return x, err
 	}
 	q := e.c.queue
-	q.zero(e.worst.ptr, 4)
+	x.slot = e.slots % int(e.worst.size/4)
+	e.slots++
+	q.zero(e.worstAt(&x), 4)
 	pad := 2 * int64(p.format.chunkBytes())
 	q.zero(x.data+devptr(p.sizes[0]-pad), pad)
 	p.loadSide(u, &x)
@@ -230,15 +232,25 @@ func (e *expertOps) load(u *uploader, w *device.Experts, _ bool) (expertWeight, 
 			}
 		}
 	}
-	worst := make([]byte, 4)
-	q.download(worst, e.worst.ptr)
-	if err := u.flush(); err != nil {
-		return x, err
-	}
-	if n := binary.LittleEndian.Uint32(worst); n > worstE8M0 {
-		return x, fmt.Errorf("an MXFP4 block has the scale byte %d, the GPU kernels hold up to %d (no published model has more than that): %w", n, worstE8M0, device.ErrNotSupported)
-	}
 	return x, nil
+}
+
+func (e *expertOps) worstAt(w *expertWeight) devptr { return e.worst.ptr + devptr(4*w.slot) }
+
+// verify waits for what was enqueued to load projections. The error is about list[i].
+func (e *expertOps) verify(list []*expertWeight) (i int, err error) {
+	worst := make([]uint32, e.worst.size/4)
+	q := e.c.queue
+	q.download(bytesOf(worst), e.worst.ptr)
+	if err := q.sync(); err != nil {
+		return 0, err
+	}
+	for i, w := range list {
+		if n := worst[w.slot]; n > worstE8M0 {
+			return i, fmt.Errorf("an MXFP4 block has the scale byte %d, the GPU kernels hold up to %d (no published model has more than that): %w", n, worstE8M0, device.ErrNotSupported)
+		}
+	}
+	return 0, nil
 }
 
 // reserve allocates a projection and makes its kernels ready. Its contents are undefined.
@@ -322,7 +334,7 @@ func (e *expertOps) loadRows(u *uploader, p *expertPlan, x *expertWeight, expert
 		rows := min(step, p.rows-first)
 		a := packParams{
 			rows: int32(rows), chunks: int32(p.cols / chunkCols), pieceChunks: int32(p.cols / chunkCols), split: int32(p.split), block: int32(p.block),
-			tiles: x.tile(expert, first/tileRows), worst: e.worst.ptr,
+			tiles: x.tile(expert, first/tileRows), worst: e.worstAt(x),
 		}
 		if p.format == expertNested {
 			a.nested = 1
@@ -405,7 +417,7 @@ func (e *expertOps) loadInputs(u *uploader, p *expertPlan, x *expertWeight, expe
 		n := min(step, p.cols-first)
 		a := packParams{
 			rows: int32(p.rows), chunks: int32(p.cols / chunkCols), firstChunk: int32(first / chunkCols), pieceChunks: int32(n / chunkCols),
-			block: int32(p.block), tiles: x.tile(expert, 0), worst: e.worst.ptr,
+			block: int32(p.block), tiles: x.tile(expert, 0), worst: e.worstAt(x),
 		}
 		name := "packBF16Transposed"
 		pieces := [][]byte{plane.Data[first*perInput : (first+n)*perInput], nil}

@@ -47,7 +47,10 @@ func TestExpertRefusals(t *testing.T) {
 			x := newExpertTest(t, c, expertShape(64, 64, 2, 1))
 			w := x.weights(e.src, 2, 128, 64, true)
 			e.change(w)
-			_, err := x.e.load(x.u, w, false)
+			d, err := x.e.load(x.u, w, false)
+			if err == nil {
+				_, err = x.e.verify([]*expertWeight{&d})
+			}
 			if err == nil || !strings.Contains(err.Error(), e.want) {
 				t.Fatalf("error %v, want %q", err, e.want)
 			}

@@ -28,6 +28,9 @@ func (s *session) LoadHead(norm []float32, p dtype.Plane) error {
 		if err := s.loadHead(u, p); err != nil {
 			return err
 		}
+		if err := s.verify(); err != nil {
+			return err
+		}
 		s.read.Head = s.head.bytes() + 4*int64(len(norm))
 		return s.loadVectors(u, []vector{{&s.finalNorm, norm}})
 	})
@@ -39,6 +42,21 @@ func (s *session) LoadHead(norm []float32, p dtype.Plane) error {
 		s.note(text)
 	}
 	return errors.Join(err, s.endLoading())
+}
+
+// verify looks at what the GPU found while it packed the experts.
+func (s *session) verify() error {
+	var list []*expertWeight
+	for l := range s.layers {
+		if s.loaded[l] {
+			list = append(list, &s.layers[l].gateUp, &s.layers[l].down)
+		}
+	}
+	i, err := s.experts.verify(list)
+	if err != nil {
+		return fmt.Errorf("experts of layer %d, %s: %w", i/2, [...]string{"gate_up", "down"}[i%2], err)
+	}
+	return nil
 }
 
 // load runs one part of loading with the session's uploader, and makes its error the part's.

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// uploader brings weights to the GPU through two page-locked buffers: while one is on its way, the other is filled. Host
-// memory stays at these two, whatever the size of a file. Errors are kept until flush.
+// uploader brings weights to the GPU through a ring of page-locked buffers: while those that are full are on their way, the
+// next is filled. Host memory stays at these, whatever the size of a file. Errors are kept until flush.
 type uploader struct {
 	c      *context
-	pins   [2]pin
-	next   int
+	pins   [pinCount]pin
+	next   int      // of the ring: the one that is being filled
 	stages [2]stage // pieces that kernels repack
 	turn   int      // of stages
 	pools  *poolSet // for weights that come without content; nil: these are errors
@@ -26,15 +26,17 @@ type stage struct {
 	lent bool
 }
 
-// pin is one page-locked buffer. Its event is recorded behind the copy that reads it.
+// pin is one page-locked buffer. Its event is recorded behind the last copy that reads it.
 type pin struct {
 	host  []byte
+	used  int
 	event uintptr
-	busy  bool
+	busy  bool // the event was recorded, and not waited for
 }
 
 const (
-	pinSize  = 16 << 20
+	pinCount = 4 // reading goes on while a GPU that is slower for a moment catches up
+	pinSize  = 8 << 20
 	stageMax = 64 << 20
 	copyPart = 1 << 20 // of a buffer, filled by one goroutine
 )
@@ -70,29 +72,39 @@ func (u *uploader) copy(dst devptr, src []byte) {
 	q := u.c.queue
 	u.bytes += int64(len(src))
 	for len(src) > 0 && q.ready() {
-		p := &u.pins[u.next]
-		u.next ^= 1
-		u.await(p)
-		n := min(len(src), len(p.host))
-		q.fail(fill(p.host[:n], src))
-		q.call("cuMemcpyHtoDAsync", func(d *driver) status { return d.copyIn(dst, p.host[:n], u.c.stream) })
-		q.call("cuEventRecord", func(d *driver) status { return d.eventRecord(p.event, u.c.stream) })
-		p.busy = q.err == nil
-		dst, src = dst+devptr(n), src[n:]
+		p := u.room()
+		host := p.host[p.used:min(p.used+len(src), len(p.host))]
+		q.fail(fill(host, src))
+		q.call("cuMemcpyHtoDAsync", func(d *driver) status { return d.copyIn(dst, host, u.c.stream) })
+		p.used = min(int(roundUp(int64(p.used+len(host)), alignment)), len(p.host))
+		dst, src = dst+devptr(len(host)), src[len(host):]
 		u.c.leave()
 	}
 }
 
-// await waits until the copy out of a buffer is done.
-func (u *uploader) await(p *pin) {
+// room gives a buffer that is not full: the next one, once the GPU has taken what was in it, where the last one is.
+func (u *uploader) room() *pin {
+	q, p := u.c.queue, &u.pins[u.next]
+	if p.used < len(p.host) {
+		return p
+	}
+	q.call("cuEventRecord", func(d *driver) status { return d.eventRecord(p.event, u.c.stream) })
+	p.busy = q.err == nil
+	u.next = (u.next + 1) % pinCount
+	p = &u.pins[u.next]
 	if p.busy {
-		u.c.queue.fail(u.c.poll("cuEventQuery", func() status { return u.c.d.eventQuery(p.event) }))
+		q.fail(u.c.poll("cuEventQuery", func() status { return u.c.d.eventQuery(p.event) }))
 		p.busy = false
 	}
+	p.used = 0
+	return p
 }
 
 // fill copies with several goroutines: one reads a mapped file no faster than its page faults come.
 func fill(dst, src []byte) error {
+	if len(dst) <= copyPart {
+		return guard(func() error { copy(dst, src); return nil })
+	}
 	var g errgroup.Group
 	for at := 0; at < len(dst); at += copyPart {
 		g.Go(func() error {
@@ -173,7 +185,9 @@ func (u *uploader) drop(b *stage) {
 // flush waits for all copies and kernels, and returns and clears the first error.
 func (u *uploader) flush() error {
 	err := u.c.queue.sync()
-	u.pins[0].busy, u.pins[1].busy = false, false
+	for i := range u.pins {
+		u.pins[i].busy, u.pins[i].used = false, 0
+	}
 	return err
 }
 
