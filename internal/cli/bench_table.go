@@ -115,7 +115,7 @@ func (r *benchReport) print(w io.Writer) {
 	p := printer{w, 12}
 	m := &r.Model
 	p.line("model", "%s", m.Source)
-	p.line("weights", "%s in %d layers, loaded in %.1f s", model.Bytes(m.WeightBytes), m.Layers, m.LoadSeconds)
+	p.line("weights", "%s in %d layers, loaded in %.1f s, %.1f GB/s", model.Bytes(m.WeightBytes), m.Layers, m.LoadSeconds, float64(m.WeightBytes)/1e9/m.LoadSeconds)
 	p.line("device", "%s: %s", r.Device.Name, r.Device.Detail)
 	p.line("KV cache", "%s, %s", model.Bytes(m.KVBytes), r.Device.KVFormat)
 	if x := r.Device.Memory; x != nil {

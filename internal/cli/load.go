@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -70,6 +72,7 @@ type loaded struct {
 	on         device.Device
 	device     device.Info
 	gpu        gpu // given back at the end; nil: none
+	loading    time.Duration
 }
 
 func (r *loaded) Close() error {
@@ -101,13 +104,14 @@ func load(path string, f *modelFlags, log *slog.Logger, observer engine.Observer
 			r.Close()
 		}
 	}()
-	if err := r.loadTokenizer(f.tokenizer); err != nil {
-		return nil, err
+	// Reading a vocabulary takes as long as starting a GPU.
+	tokenizer := make(chan error, 1)
+	go func() { tokenizer <- r.loadTokenizer(f.tokenizer) }()
+	err = r.chooseWeights(f, log)
+	if err == nil {
+		err = r.place(f, log)
 	}
-	if err := r.chooseWeights(f, log); err != nil {
-		return nil, err
-	}
-	if err := r.place(f, log); err != nil {
+	if err := cmp.Or(<-tokenizer, err); err != nil {
 		return nil, err
 	}
 	if err := r.loadWeights(f); err != nil {
@@ -169,7 +173,8 @@ func (r *loaded) describe(p *printer) {
 	if m.Weights == 0 {
 		p.line("weights", "%s read in place from the file's mapping, in their own format", model.Bytes(m.Mapped))
 	} else {
-		p.line("weights", "%s on the device; the embedding's %s are read in place, a row a token", model.Bytes(m.Weights), model.Bytes(m.Mapped))
+		p.line("weights", "%s on the device after %.2f s, %.1f GB/s; the embedding's %s are read in place, a row a token", model.Bytes(m.Weights),
+			r.loading.Seconds(), float64(m.Weights)/1e9/r.loading.Seconds(), model.Bytes(m.Mapped))
 	}
 	p.line("KV cache", "%s (%s): %d positions a sequence, %d in all, %d sequences at once", model.Bytes(plan.KVBytes), r.device.KVFormat,
 		plan.MaxContext, plan.FullPages*plan.PageSize, plan.MaxSeqs)

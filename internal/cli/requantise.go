@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"log/slog"
+	"time"
 
 	"hearth/internal/convert"
 	"hearth/internal/model"
@@ -19,25 +20,24 @@ func (r *loaded) chooseWeights(f *modelFlags, log *slog.Logger) (err error) {
 
 // loadWeights loads the model, with a bar where that takes long.
 func (r *loaded) loadWeights(f *modelFlags) (err error) {
+	start := time.Now()
 	var step func(done, total int)
-	if label := r.slow(); f.progress != nil && label != "" {
-		bar := newProgress(f.progress, label, int64(r.checkpoint.Config().Layers), true)
+	switch layers := int64(r.checkpoint.Config().Layers); {
+	case f.progress == nil:
+	case r.weights.Changes():
+		bar := newProgress(f.progress, "quantising layers", layers, true)
 		defer bar.finish()
 		step = func(done, _ int) { bar.set(int64(done)) }
+	case r.gpu != nil:
+		size := r.checkpoint.Size()
+		bar := newProgress(f.progress, "loading weights", size, false)
+		defer bar.finish()
+		bar.set(0)
+		step = func(done, _ int) { bar.set(size * int64(done) / layers) }
 	}
 	r.model, err = model.Load(f.off.Weights(r.weights), r.on, r.plan, step)
+	r.loading = time.Since(start)
 	return err
-}
-
-// slow names what makes loading take long; "" if nothing does.
-func (r *loaded) slow() string {
-	switch {
-	case r.weights.Changes():
-		return "quantising layers"
-	case r.gpu != nil:
-		return "loading layers"
-	}
-	return ""
 }
 
 // describeChanges prints what was changed on the way, and by how much.
