@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -104,5 +107,75 @@ func TestBenchMemory(t *testing.T) {
 	// 2 layers of 1 MiB, the head's 2, 3 for steps, and few pages; the fake's count never changes.
 	if !regexp.MustCompile(`(?m)^GPU memory +7\.\d MiB planned, .* allocated, 0 B taken by the driver's count; 256\.0 MiB with the 256\.0 MiB before it$`).Match(out.Bytes()) {
 		t.Errorf("%s", &out)
+	}
+}
+
+// readiness is a log that tells when the server answers, and where.
+type readiness struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	url  chan string
+}
+
+func (r *readiness) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, err := r.text.Write(b)
+	if m := regexp.MustCompile(`(?m)^ready +(http://\S+)/v1 `).FindSubmatch(r.text.Bytes()); m != nil && r.url != nil {
+		r.url <- string(m[1])
+		r.url = nil
+	}
+	return n, err
+}
+
+func (r *readiness) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
+// When the GPU is lost under a server, the request under way gets a 500 that says so, the process gives the GPU back and
+// ends with status 1, and the last thing that it says is one line with the cause: its supervisor starts it anew.
+func TestServeEndsWhenGPUIsLost(t *testing.T) {
+	steps := &atomic.Int64{}
+	steps.Store(3)
+	open, closed := fakeGPUs(1<<30, steps)
+	url := make(chan string, 1)
+	log := &readiness{url: url}
+	status := make(chan int)
+	dir := testmodel.Dir(t, "tiny-a/hf-mxfp4")
+	go func() {
+		status <- Main(t.Context(), []string{"serve", dir, "--port", "0", "--device", "cuda", "--max-model-len", "256", "--api-key", "k"}, Streams{Out: io.Discard, Err: log, gpus: open})
+	}()
+	var base string
+	select {
+	case base = <-url:
+	case s := <-status:
+		t.Fatalf("exit status %d: %s", s, log)
+	}
+	q, err := http.NewRequestWithContext(t.Context(), "POST", base+"/v1/completions", strings.NewReader(`{"prompt": [1, 2, 3], "max_tokens": 50, "ignore_eos": true}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Authorization", "Bearer k")
+	answer, err := http.DefaultClient.Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(answer.Body)
+	answer.Body.Close()
+	if err != nil || answer.StatusCode != http.StatusInternalServerError || !strings.Contains(string(body), "the device is lost") {
+		t.Errorf("status %d, %v: %s", answer.StatusCode, err, body)
+	}
+	if s := <-status; s != 1 {
+		t.Errorf("exit status %d", s)
+	}
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	want := "hearth: the engine has stopped: the model's step failed: Fake RTX: the device is lost: cuGraphLaunch: CUDA_ERROR_ECC_UNCORRECTABLE (214)"
+	if last := lines[len(lines)-1]; last != want {
+		t.Errorf("the last line is %q, want %q", last, want)
+	}
+	if n := closed.Load(); n != 1 {
+		t.Errorf("the GPU was given back %d times", n)
 	}
 }

@@ -72,10 +72,15 @@ type loaded struct {
 	on         device.Device
 	device     device.Info
 	gpu        gpu // given back at the end; nil: none
+
+	stopWarming func() // nil: nothing to stop
 	loading    time.Duration
 }
 
 func (r *loaded) Close() error {
+	if r.stopWarming != nil {
+		r.stopWarming()
+	}
 	var errs []error
 	if r.engine != nil {
 		errs = append(errs, r.engine.Close())
