@@ -69,7 +69,7 @@ func benchPool(b *testing.B, k *kernels, threads, cols int, do itemFunc, items i
 	for i := range workers {
 		workers[i] = &worker{k: k, tile: make([]float32, tileRows*cols), y: make([]float32, 512*tileRows), at: make([]int, 512), sums: make([]float32, panelRows*tileRows*8), scales: make([]float32, tileRows*cols/64), tables: make([][32]byte, tileRows*cols/64)}
 	}
-	p := newPool(workers)
+	p := newPool(workers, nil)
 	defer p.close()
 	for b.Loop() {
 		p.run(do, items)

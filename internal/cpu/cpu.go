@@ -24,6 +24,7 @@ type Options struct {
 // Device is the machine's processor.
 type Device struct {
 	threads int
+	nodes   [][]int // processors of each NUMA node
 	level   level
 	note    string // why a better level is not used
 }
@@ -44,13 +45,16 @@ func New(o Options) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
-	return &Device{threads: o.Threads, level: l, note: note}, nil
+	return &Device{threads: o.Threads, nodes: numaNodes(), level: l, note: note}, nil
 }
 
 // Info describes the processor and the machine's memory.
 func (d *Device) Info() device.Info {
 	total, free := systemMemory()
 	detail := fmt.Sprintf("%d threads, %s, %s", d.threads, d.level.title, runtime.GOARCH)
+	if len(d.nodes) > 1 {
+		detail += fmt.Sprintf(", pinned to %d NUMA nodes", min(len(d.nodes), d.threads))
+	}
 	if d.note != "" {
 		detail += " (" + d.note + ")"
 	}
@@ -69,7 +73,7 @@ func (d *Device) NewSession(spec device.Spec, lim device.Limits) (device.Session
 	if err := checkSpec(&spec, &lim); err != nil {
 		return nil, err
 	}
-	return newSession(spec, lim, d.threads, &d.level.kernels), nil
+	return newSession(spec, lim, d.threads, d.nodes, &d.level.kernels), nil
 }
 
 func checkSpec(s *device.Spec, l *device.Limits) error {

@@ -32,7 +32,7 @@ func TestShrunkFileIsAnError(t *testing.T) {
 		}
 		p := dtype.Plane{Format: dtype.BF16, Rows: rows, Cols: cols, Data: data}
 		c := newChecker(&l.kernels, 1)
-		pool := newPool([]*worker{c.w})
+		pool := newPool([]*worker{c.w}, nil)
 		defer pool.close()
 		for _, n := range []int{1, 4} {
 			x := c.floats(n*cols, 0)

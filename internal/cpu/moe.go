@@ -89,25 +89,25 @@ func (g *expertGroups) rows(e int32) (token, slot []int32) {
 	return g.token[g.start[e]:g.start[e+1]], g.slot[g.start[e]:g.start[e+1]]
 }
 
-// expertSpans cuts the rows of every active expert into items.
+// expertSpans cuts the rows of every active expert into items: the first span of each expert, then the second, so that the
+// first half of the items has the first half of each expert's rows, whichever experts are active.
 type expertSpans struct {
-	layer int
-	span  int // tiles of an item
-	items int // of an expert
+	layer  int
+	span   int // tiles of an item
+	active []int32
 }
 
 // cut returns how many items the operation has.
 func (c *expertSpans) cut(s *session, rows int) int {
-	n := len(s.groups.active)
-	c.span = s.spanOf(n * tiles(rows))
-	c.items = spans(tiles(rows), c.span)
-	return n * c.items
+	c.active = s.groups.active
+	c.span = s.spanOf(len(c.active) * tiles(rows))
+	return len(c.active) * spans(tiles(rows), c.span)
 }
 
-// rows are those of an item.
-func (c *expertSpans) rows(item, all int) (first, end int) {
-	first = item % c.items * c.span * tileRows
-	return first, min(all, first+c.span*tileRows)
+// item gives an item's expert and its rows of all.
+func (c *expertSpans) item(i, all int) (expert int32, first, end int) {
+	first = i / len(c.active) * c.span * tileRows
+	return c.active[i%len(c.active)], first, min(all, first+c.span*tileRows)
 }
 
 // gateUpJob: h = swiglu(W1 t + b1), a span of rows of one expert for all its tokens.
@@ -119,9 +119,8 @@ type gateUpJob struct {
 func (j *gateUpJob) do(w *worker, item int) {
 	s := j.s
 	sp, l, in := &s.spec, &s.layers[j.layer], &s.inner
-	e := s.groups.active[item/j.items]
+	e, first, end := j.item(item, 2*sp.Intermediate)
 	tokens, slots := s.groups.rows(e)
-	first, end := j.rows(item, 2*sp.Intermediate)
 	for ; first < end; first += tileRows {
 		r := min(tileRows, end-first)
 		w.productStack(&l.GateUp.Weight, int(e), first, r, s.t, tokens, len(tokens))
@@ -155,9 +154,8 @@ type downJob struct {
 func (j *downJob) do(w *worker, item int) {
 	s := j.s
 	sp := &s.spec
-	e := s.groups.active[item/j.items]
+	e, first, end := j.item(item, sp.Hidden)
 	_, slots := s.groups.rows(e)
-	first, end := j.rows(item, sp.Hidden)
 	for ; first < end; first += tileRows {
 		r := min(tileRows, end-first)
 		w.productStack(&s.layers[j.layer].Down.Weight, int(e), first, r, s.h, slots, len(slots))

@@ -18,6 +18,7 @@ type job interface {
 // worker is a thread's scratch memory.
 type worker struct {
 	k      *kernels
+	node   int                   // of NUMA
 	tile   []float32             // decoded weight rows, [tileRows, widest input]
 	raw    []float32             // the same before they are brought into a level's order
 	y      []float32             // products of a tile, [batch rows, tileRows]
@@ -36,6 +37,10 @@ type worker struct {
 // look for the next operation for a bounded time, giving way to other threads, and then park: a worker that only spins
 // ruins a machine whose cores are wanted elsewhere, one that parks at once costs a wake-up for each of some hundred
 // operations a token. Whoever comes late finds the operation closed; nobody waits for a worker that did not start.
+//
+// Where memory is in several NUMA nodes, every node's workers are pinned to its processors and begin with the same share of
+// an operation's items in each step, so that they meet the same weights again; whoever is through helps the others. Only
+// the caller, whose thread is not ours, is pinned to nothing.
 type pool struct {
 	workers []*worker
 	helpers []helper
@@ -45,10 +50,16 @@ type pool struct {
 	// state counts the operations in its upper bits and the helpers inside in its lower ones; the bit open between.
 	state atomic.Uint64
 
-	job  job
-	n    int
+	job    job
+	shares []share // of each node
+	err    atomic.Pointer[error]
+}
+
+// share is a range of items. It has a cache line of its own.
+type share struct {
 	next atomic.Int64
-	err  atomic.Pointer[error]
+	end  int64
+	_    [112]byte
 }
 
 const (
@@ -69,19 +80,32 @@ const (
 	tight = 200
 )
 
-func newPool(workers []*worker) *pool {
-	p := &pool{workers: workers, helpers: make([]helper, len(workers)-1), done: make(chan struct{}, 1)}
+// newPool starts the workers; nodes are the processors of each NUMA node, fewer than two if that does not matter.
+func newPool(workers []*worker, nodes [][]int) *pool {
+	nodes = nodes[:min(len(nodes), len(workers))]
+	p := &pool{workers: workers, helpers: make([]helper, len(workers)-1), shares: make([]share, max(1, len(nodes))), done: make(chan struct{}, 1)}
 	for i := range p.helpers {
-		p.helpers[i].wake = make(chan struct{}, 1)
-		p.ended.Go(func() { p.help(&p.helpers[i], workers[i+1]) })
+		h, w := &p.helpers[i], workers[i+1]
+		h.wake = make(chan struct{}, 1)
+		w.node = (i + 1) * len(p.shares) / len(workers)
+		p.ended.Go(func() {
+			if len(nodes) > 1 {
+				runtime.LockOSThread() // it ends with the worker
+				pin(nodes[w.node])
+			}
+			p.help(h, w)
+		})
 	}
 	return p
 }
 
 // run does the n items of j and returns when all are done. No allocation: j lives in the session.
 func (p *pool) run(j job, n int) {
-	p.job, p.n = j, n
-	p.next.Store(0)
+	p.job = j
+	for i := range p.shares {
+		p.shares[i].next.Store(int64(n * i / len(p.shares)))
+		p.shares[i].end = int64(n * (i + 1) / len(p.shares))
+	}
 	if n < 2 || len(p.helpers) == 0 {
 		p.work(p.workers[0])
 		return
@@ -155,27 +179,40 @@ func (p *pool) park(h *helper, seen uint64) {
 	<-h.wake // sent by whoever took parked back
 }
 
-// work claims items until none is left. A fault while reading a mapping (the file shrank, the disk failed) arrives as
+// work claims items until none is left, those of the worker's own node first. A fault while reading a mapping (the file shrank, the disk failed) arrives as
 // a panic and becomes the step's error instead of the end of the process.
 func (p *pool) work(w *worker) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
 			err := fmt.Errorf("cpu operation %T failed: %v", p.job, r)
-			if _, fault := r.(interface{ Addr() uintptr }); fault {
-				err = errors.New("weights cannot be read: the checkpoint's file was cut short, or its disk failed")
+			if isFault(r) {
+				err = errUnreadable
 			}
 			p.err.CompareAndSwap(nil, &err)
-			p.next.Store(int64(p.n))
+			for i := range p.shares {
+				p.shares[i].next.Store(p.shares[i].end)
+			}
 		}
 	}()
-	for {
-		i := int(p.next.Add(1)) - 1
-		if i >= p.n {
-			return
+	for i := range p.shares {
+		part := &p.shares[(w.node+i)%len(p.shares)]
+		for {
+			item := part.next.Add(1) - 1
+			if item >= part.end {
+				break
+			}
+			p.job.do(w, int(item))
 		}
-		p.job.do(w, i)
 	}
+}
+
+// errUnreadable stands for a fault in a mapping.
+var errUnreadable = errors.New("weights cannot be read: the checkpoint's file was cut short, or its disk failed")
+
+func isFault(recovered any) bool {
+	_, fault := recovered.(interface{ Addr() uintptr })
+	return fault
 }
 
 // takeErr returns the first failure since the last call.

@@ -14,20 +14,23 @@ type countJob struct{ done []atomic.Int32 }
 
 func (j *countJob) do(_ *worker, item int) { j.done[item].Add(1) }
 
-func newTestPool(t *testing.T, threads int) *pool {
+func newTestPool(t *testing.T, threads int, nodes ...[]int) *pool {
 	workers := make([]*worker, threads)
 	for i := range workers {
 		workers[i] = &worker{}
 	}
-	p := newPool(workers)
+	p := newPool(workers, nodes)
 	t.Cleanup(p.close)
 	return p
 }
 
 // Every item of every operation is done exactly once before run returns, whether helpers are awake, late or parked.
 func TestPoolDoesEveryItemOnce(t *testing.T) {
-	for _, threads := range []int{1, 2, 3, 9} {
-		p := newTestPool(t, threads)
+	for _, c := range []struct {
+		threads int
+		nodes   [][]int
+	}{{threads: 1}, {threads: 2}, {threads: 3}, {threads: 9}, {9, [][]int{{0}, {0, 1}}}, {2, [][]int{{0}, {0}, {0}}}} {
+		p := newTestPool(t, c.threads, c.nodes...)
 		for round := range 2000 {
 			n := round % 7
 			j := &countJob{make([]atomic.Int32, n)}
@@ -36,8 +39,8 @@ func TestPoolDoesEveryItemOnce(t *testing.T) {
 			}
 			p.run(j, n)
 			for i := range j.done {
-				if c := j.done[i].Load(); c != 1 {
-					t.Fatalf("%d threads, operation %d: item %d of %d done %d times", threads, round, i, n, c)
+				if done := j.done[i].Load(); done != 1 {
+					t.Fatalf("%d threads, %d nodes, operation %d: item %d of %d done %d times", c.threads, len(c.nodes), round, i, n, done)
 				}
 			}
 		}

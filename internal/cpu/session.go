@@ -10,11 +10,12 @@ import (
 
 // session holds one model: its weights in place, the paged KV cache and the activations of a step.
 type session struct {
-	spec device.Spec
-	lim  device.Limits
-	pool *pool
-	mem  device.Memory
-	read device.Reads
+	spec  device.Spec
+	lim   device.Limits
+	pool  *pool
+	nodes [][]int // processors of each NUMA node
+	mem   device.Memory
+	read  device.Reads
 
 	embedding dtype.Plane
 	layers    []device.Layer
@@ -73,8 +74,9 @@ type jobs struct {
 	sample sampleJob
 }
 
-func newSession(spec device.Spec, lim device.Limits, threads int, k *kernels) *session {
-	s := &session{spec: spec, lim: lim, layers: make([]device.Layer, spec.Layers), loaded: make([]bool, spec.Layers)}
+// newSession starts the workers; nodes are those of newPool.
+func newSession(spec device.Spec, lim device.Limits, threads int, nodes [][]int, k *kernels) *session {
+	s := &session{spec: spec, lim: lim, nodes: nodes, layers: make([]device.Layer, spec.Layers), loaded: make([]bool, spec.Layers)}
 	T, qw, kw := lim.MaxTokens, spec.Heads*spec.HeadDim, spec.KVHeads*spec.HeadDim
 	s.hidden, s.mixed, s.inner = newInput(k.order, spec.Hidden), newInput(k.order, qw), newInput(k.order, spec.Intermediate)
 	H, Q, I := s.hidden.width, s.mixed.width, s.inner.width
@@ -105,6 +107,8 @@ func newSession(spec device.Spec, lim device.Limits, threads int, k *kernels) *s
 		}
 		n := pages * lim.PageSize * kw
 		s.keys[l], s.values[l] = make([]float32, n), make([]float32, n)
+		adviseHuge(s.keys[l])
+		adviseHuge(s.values[l])
 		s.mem.KV += int64(n) * 8
 	}
 
@@ -127,7 +131,7 @@ func newSession(spec device.Spec, lim device.Limits, threads int, k *kernels) *s
 			draw:   newDrawScratch(spec.Vocab),
 		}
 	}
-	s.pool = newPool(workers)
+	s.pool = newPool(workers, nodes)
 	s.jobs = jobs{
 		embed: embedJob{s}, rope: ropeJob{s: s}, norm: normJob{s: s}, linear: linearJob{s: s}, attend: attendJob{s: s},
 		route: routeJob{s}, gateUp: gateUpJob{s: s}, down: downJob{s: s}, sum: sumJob{s: s}, sample: sampleJob{s},

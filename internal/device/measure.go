@@ -1,6 +1,9 @@
 package device
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Meter is a device that can tell what it does at best, so that a speed can be given as a share of that. Each method
 // works for about the time it is given and reports its best pass. Its error wraps ErrNotSupported where there is no way
@@ -17,4 +20,14 @@ type Meter interface {
 // so that a step at any depth can be timed without computing what comes before it.
 type Primer interface {
 	Prime(seed uint64) error
+}
+
+// Warmer is a session that reads weights from a file's mapping in each step, and so runs at the disk's speed until they
+// are in memory.
+type Warmer interface {
+	// WarmBytes is how much there is to read.
+	WarmBytes() int64
+	// Warm brings the weights into memory, in the order that a step wants them. Steps may run meanwhile. It calls
+	// progress, from several goroutines, with the bytes read so far, and ends early with ctx.
+	Warm(ctx context.Context, progress func(done int64)) error
 }

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package cpu
+
+func adviseWillNeed([]byte) {}
+
+func adviseHuge([]float32) {}
