@@ -3,17 +3,17 @@ package cuda
 import (
 	"debug/elf"
 	"os"
+	"runtime/debug"
 	"slices"
 	"testing"
-
-	"hearth/internal/testmodel"
 )
 
 // What README says of containers: opening the driver at run time makes a program without cgo need the C library and its
 // loader, in any version, and nothing else.
 func TestWhatTheProgramNeeds(t *testing.T) {
-	if testmodel.Race {
-		t.Skip("the race detector links the program with cgo")
+	info, ok := debug.ReadBuildInfo()
+	if !ok || !slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "0"}) {
+		t.Skip("built with cgo, which Hearth is not")
 	}
 	f, err := elf.Open("/proc/self/exe")
 	if os.IsNotExist(err) {
