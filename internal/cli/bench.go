@@ -216,10 +216,8 @@ func (w *benchWork) run(ctx context.Context, s Streams, m *model.Model, c *cost,
 		return err
 	}
 	run := newBenchRun(m, c.config, l)
-	if m.Memory().Weights == 0 { // a file is read from the disk before anything is timed: many tokens choose all experts
-		if _, err := run.prefill(ctx, warmTokens, warmTokens, 1); err != nil {
-			return err
-		}
+	if err := warmNow(ctx, s.Err, m); err != nil {
+		return err
 	}
 	bar := newProgress(s.Err, "timing", int64(len(w.points)+len(w.prompts)), true)
 	defer bar.finish()

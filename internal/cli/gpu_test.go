@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"hearth/internal/checkpoint"
 	"hearth/internal/cpu"
 	"hearth/internal/cuda"
 	"hearth/internal/device"
@@ -177,5 +179,55 @@ func TestServeEndsWhenGPUIsLost(t *testing.T) {
 	}
 	if n := closed.Load(); n != 1 {
 		t.Errorf("the GPU was given back %d times", n)
+	}
+}
+
+// What stands in the way of a GPU is one line on the terminal, and status 1; --device auto goes on without it and says why.
+func TestServeWithoutGPU(t *testing.T) {
+	refused := device.Refuse(errors.New("no NVIDIA driver: install one"))
+	fails := func(err error) openGPU { return func(int, cuda.Options) (gpu, error) { return nil, err } }
+	small, _ := fakeGPUs(260<<20, nil)
+	fine, _ := fakeGPUs(1<<30, nil)
+	dir := testmodel.Dir(t, "tiny-a/hf-mxfp4")
+	for _, x := range []struct {
+		name string
+		gpus openGPU
+		args []string
+		want string
+	}{
+		{"refused", fails(refused), []string{"--device", "cuda"}, "hearth: --device cuda: no NVIDIA driver: install one"},
+		{"failed", fails(errors.New("cuInit: broken")), []string{"--device", "cuda:0"}, "hearth: --device cuda:0: cuInit: broken"},
+		{"which", fine, []string{"--device", "cuda:1"}, "hearth: --device cuda:1: there is no GPU 1: this machine has 1, counted from 0"},
+		{"lossy", fails(refused), []string{"--kv-cache-dtype", "int8"}, "hearth: --kv-cache-dtype int8 needs a GPU: no NVIDIA driver: install one"},
+		{"small", small, []string{"--device", "cuda"}, "hearth: weights and activations need 8.0 MiB, 0 B may be used of Fake RTX (4.0 MiB free of 260.0 MiB, --gpu-memory-utilization 0.90): " +
+			"free memory on it, or use --dense-quantization int8, a smaller --max-num-batched-tokens, or --device cpu"},
+		{"long", fine, []string{"--device", "cuda", "--gpu-memory-utilization", "0.27", "--max-model-len", "131072"}, "hearth: a sequence of 131072 positions needs 66.0 MiB of KV cache, " +
+			"12.5 MiB is planned for it: use --max-model-len 21392 or --kv-cache-dtype int8, --gpu-memory-utilization, --dense-quantization int8"},
+	} {
+		var log bytes.Buffer
+		status := Main(t.Context(), append([]string{"serve", dir, "--port", "0"}, x.args...), Streams{Out: io.Discard, Err: &log, gpus: x.gpus})
+		if got := strings.TrimSpace(log.String()); status != 1 || got != x.want {
+			t.Errorf("%s: exit status %d\n got %s\nwant %s", x.name, status, got, x.want)
+		}
+	}
+	for name, gpus := range map[string]openGPU{"refused": fails(refused), "small": small} {
+		var log bytes.Buffer
+		r := &loaded{}
+		c, err := checkpoint.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.checkpoint = c
+		f := &modelFlags{where: deviceFlags{device: "auto", gpus: gpus}}
+		if err := r.chooseWeights(f, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+			t.Fatal(err)
+		}
+		err = r.place(f, nil)
+		if notes := strings.Join(r.plan.Notes, "\n"); err != nil || r.device.Kind != "cpu" || !strings.Contains(notes, "on the CPU: ") {
+			t.Errorf("%s: %v, on %s, notes %q", name, err, r.device.Kind, notes)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -74,7 +74,7 @@ type loaded struct {
 	gpu        gpu // given back at the end; nil: none
 
 	stopWarming func() // nil: nothing to stop
-	loading    time.Duration
+	loading     time.Duration
 }
 
 func (r *loaded) Close() error {

@@ -20,6 +20,7 @@ func (r *loaded) warm(w io.Writer, log *slog.Logger) {
 	if free := r.device.Free; free > 0 && total > free {
 		fmt.Fprintf(w, "weights of %s do not fit into the %s of memory that is free: each answer reads them from the disk again\n",
 			model.Bytes(total), model.Bytes(free))
+		r.model.ReadAhead(true)
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -41,4 +42,14 @@ func (r *loaded) warm(w io.Writer, log *slog.Logger) {
 			p.finish()
 		}
 	}()
+}
+
+// warmNow reads weights before anything is timed.
+func warmNow(ctx context.Context, w io.Writer, m *model.Model) error {
+	if m.WarmBytes() == 0 {
+		return nil
+	}
+	p := newProgress(w, "reading weights", m.WarmBytes(), false)
+	defer p.finish()
+	return m.Warm(ctx, p.set)
 }

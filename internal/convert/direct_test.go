@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -161,6 +162,9 @@ func TestFetch(t *testing.T) {
 
 // A source that shrinks under a conversion is an error, not the end of the process, and leaves no result.
 func TestShrunkSource(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows does not let a file shrink while it is mapped")
+	}
 	whole := os.DirFS(bigModel(t))
 	for _, to := range []Target{HFMXFP4, GGUF, HFBF16} {
 		dir := t.TempDir()

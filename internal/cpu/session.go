@@ -3,6 +3,7 @@ package cpu
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"hearth/internal/device"
 	"hearth/internal/dtype"
@@ -14,8 +15,10 @@ type session struct {
 	lim   device.Limits
 	pool  *pool
 	nodes [][]int // processors of each NUMA node
-	mem   device.Memory
-	read  device.Reads
+
+	readAhead atomic.Bool // operations ask for their weights before they use them
+	mem       device.Memory
+	read      device.Reads
 
 	embedding dtype.Plane
 	layers    []device.Layer

@@ -43,6 +43,9 @@ func (s *session) Embed() { s.pool.run(&s.jobs.embed, s.tokens) }
 
 // QKV writes q, k and v for layer l; k and v also to their pages.
 func (s *session) QKV(l int) {
+	if s.readAhead.Load() {
+		s.askDense(l)
+	}
 	w := &s.layers[l]
 	s.normed(w.AttnNorm)
 	s.jobs.linear.begin(s.t, s.tokens)
@@ -80,6 +83,9 @@ func (s *session) Route(l int) {
 
 // GateUp computes the chosen experts' activations, one item for each active expert and span of tiles.
 func (s *session) GateUp(l int) {
+	if s.readAhead.Load() {
+		s.askExperts(l)
+	}
 	s.jobs.gateUp.layer = l
 	s.pool.run(&s.jobs.gateUp, s.jobs.gateUp.cut(s, 2*s.spec.Intermediate))
 }
@@ -98,6 +104,9 @@ func (s *session) Head() {
 	n, in := len(s.batch.Logits), &s.hidden
 	if n == 0 {
 		return
+	}
+	if s.readAhead.Load() {
+		ask(&s.head)
 	}
 	for i := range s.batch.Logits {
 		row := s.batch.Logits[i].Row

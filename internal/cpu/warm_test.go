@@ -24,6 +24,9 @@ func TestWarm(t *testing.T) {
 				defer mu.Unlock()
 				last = max(last, done)
 			})
+			if s.readAhead.Load() {
+				t.Error("operations still read ahead when all is in memory")
+			}
 			if err != nil || last != s.WarmBytes() || last == 0 {
 				t.Errorf("%d nodes: %d of %d bytes, error %v", len(nodes), last, s.WarmBytes(), err)
 			}
@@ -49,7 +52,8 @@ func TestWarmEndsWithItsContext(t *testing.T) {
 	opened, _, _ := tiny(t, 2)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := opened.(*session).Warm(ctx, func(int64) {}); !errors.Is(err, context.Canceled) {
-		t.Errorf("error is %v", err)
+	s := opened.(*session)
+	if err := s.Warm(ctx, func(int64) {}); !errors.Is(err, context.Canceled) || !s.readAhead.Load() {
+		t.Errorf("error is %v, operations read ahead: %v", err, s.readAhead.Load())
 	}
 }

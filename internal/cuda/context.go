@@ -91,7 +91,7 @@ func (d *driver) versionOK() error {
 		return d.check("cuDriverGetVersion", s)
 	}
 	if v < leastDriver {
-		return fmt.Errorf("the NVIDIA driver is for CUDA %d.%d, too old for PTX 7.0: install 450.36 or newer: %w", v/1000, v%1000/10, device.ErrNotSupported)
+		return device.Refuse(fmt.Errorf("the NVIDIA driver is for CUDA %d.%d, too old for PTX 7.0: install 450.36 or newer", v/1000, v%1000/10))
 	}
 	return nil
 }
@@ -118,10 +118,10 @@ func (d *driver) inspect(ordinal int) (dev int32, info deviceInfo, err error) {
 		return 0, info, err
 	}
 	if info.major < leastMajor {
-		return dev, info, fmt.Errorf("%s has compute capability %d.%d, the kernels need %d.0 or more: %w", info.name, info.major, info.minor, leastMajor, device.ErrNotSupported)
+		return dev, info, device.Refuse(fmt.Errorf("%s has compute capability %d.%d, the kernels need %d.0 or more", info.name, info.major, info.minor, leastMajor))
 	}
 	if info.mode == computeProhibited {
-		return dev, info, fmt.Errorf("%s is in compute mode 'prohibited': allow programs with 'nvidia-smi -c DEFAULT': %w", info.name, device.ErrNotSupported)
+		return dev, info, device.Refuse(fmt.Errorf("%s is in compute mode 'prohibited': allow programs with 'nvidia-smi -c DEFAULT'", info.name))
 	}
 	return dev, info, nil
 }

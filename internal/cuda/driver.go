@@ -108,6 +108,7 @@ const (
 	success             status = 0
 	invalidValue        status = 1
 	outOfMemory         status = 2
+	stubLibrary         status = 34
 	deviceUnavailable   status = 46
 	noDevice            status = 100
 	invalidImage        status = 200
@@ -127,7 +128,10 @@ const (
 	invalidAddressSpace status = 717
 	invalidPC           status = 718
 	launchFailed        status = 719
+	operatingSystem     status = 304
+	systemNotReady      status = 802
 	systemMismatch      status = 803 // driver library and kernel module differ
+	compatUnsupported   status = 804 // forward compatibility on a card that has none
 	unknown             status = 999
 )
 
@@ -154,6 +158,16 @@ func (s status) advice() string {
 		return "update the NVIDIA driver: it must understand PTX 7.0 (450.36 or newer)"
 	case systemMismatch:
 		return "the driver's library and kernel module have different versions: restart the machine after a driver update"
+	case stubLibrary:
+		return "the library is the toolkit's stub, not the driver's: put the folder with the driver's libcuda.so.1 first in LD_LIBRARY_PATH"
+	case systemNotReady:
+		return "the system's GPUs are not ready: on machines with NVSwitch, start nvidia-fabricmanager"
+	case compatUnsupported:
+		return "the compatibility libraries of CUDA do not serve this card: take them out of LD_LIBRARY_PATH, or update the driver"
+	case operatingSystem:
+		return "the driver's kernel module does not answer: look at nvidia-smi and, in a container, whether GPUs are passed in"
+	case unknown:
+		return "the driver has failed: nvidia-smi and dmesg say more, and after a sleep of the machine a restart may help"
 	case eccUncorrectable:
 		return "the GPU's memory reported an error that it could not correct: reset or replace the card"
 	case launchTimeout:
@@ -195,7 +209,7 @@ func (e *Error) Is(target error) bool {
 		return e.Lost
 	case device.ErrNotSupported:
 		switch status(e.Code) {
-		case noDevice, invalidPTX, unsupportedPTX, noBinary, systemMismatch, deviceUnavailable:
+		case noDevice, invalidPTX, unsupportedPTX, noBinary, systemMismatch, deviceUnavailable, stubLibrary, systemNotReady, compatUnsupported, operatingSystem:
 			return true
 		}
 	}

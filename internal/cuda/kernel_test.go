@@ -151,6 +151,9 @@ func TestRefusedDevices(t *testing.T) {
 		"no card":    {prepare: func(_ *sim, d *driver) { d.deviceCount = func() (int, status) { return 0, success } }, want: "no NVIDIA GPU is visible", support: true},
 		"ordinal":    {ordinal: 3, want: "there is no GPU 3: this machine has 1"},
 		"init":       {prepare: func(m *sim, _ *driver) { m.failAfter("cuInit", 1, systemMismatch) }, want: "restart the machine after a driver update", support: true},
+		"stub":       {prepare: func(m *sim, _ *driver) { m.failAfter("cuInit", 1, stubLibrary) }, want: "cuInit: CUDA_ERROR_34 [] (34): the library is the toolkit's stub", support: true},
+		"fabric":     {prepare: func(m *sim, _ *driver) { m.failAfter("cuInit", 1, systemNotReady) }, want: "start nvidia-fabricmanager", support: true},
+		"asleep":     {prepare: func(m *sim, _ *driver) { m.failAfter("cuInit", 1, unknown) }, want: "a restart may help"},
 		"busy":       {prepare: func(m *sim, _ *driver) { m.failAfter("cuDevicePrimaryCtxRetain", 1, deviceUnavailable) }, want: "nvidia-smi -c DEFAULT", support: true},
 		"full":       {prepare: func(m *sim, _ *driver) { m.failAfter("cuDevicePrimaryCtxRetain", 1, outOfMemory) }, want: "free memory on the GPU"},
 		"prohibited": {prepare: func(_ *sim, d *driver) {
@@ -176,6 +179,9 @@ func TestRefusedDevices(t *testing.T) {
 			}
 			if errors.Is(err, device.ErrNotSupported) != e.support {
 				t.Errorf("%v: ErrNotSupported is %v", err, !e.support)
+			}
+			if text := err.Error(); strings.Contains(text, "\n") || strings.Contains(text, device.ErrNotSupported.Error()) {
+				t.Errorf("%q is not one plain line", text)
 			}
 			if left := m.leaks(); len(left) > 0 {
 				t.Errorf("left behind: %v", left)

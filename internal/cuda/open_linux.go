@@ -26,12 +26,12 @@ func loadDriver() (*driver, error) {
 		}
 		d, err := bind(func(symbol string) (uintptr, error) { return purego.Dlsym(lib, symbol) })
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", name, err, device.ErrNotSupported)
+			return nil, device.Refuse(fmt.Errorf("%s: %w", name, err))
 		}
 		d.module = moduleVersion()
 		return d, nil
 	}
-	return nil, fmt.Errorf("%w (%v): install one, 450.36 or newer; in a container, pass the GPU in: %w", errNoDriver, first, device.ErrNotSupported)
+	return nil, device.Refuse(fmt.Errorf("%w (%v): install one, 450.36 or newer; in a container, pass the GPU in", errNoDriver, first))
 }
 
 var modulePattern = regexp.MustCompile(`Kernel Module\s+(?:for \S+\s+)?([0-9.]+)`)

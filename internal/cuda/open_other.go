@@ -10,5 +10,5 @@ import (
 )
 
 func loadDriver() (*driver, error) {
-	return nil, fmt.Errorf("%w: NVIDIA has none for %s: %w", errNoDriver, runtime.GOOS, device.ErrNotSupported)
+	return nil, device.Refuse(fmt.Errorf("%w: NVIDIA has none for %s", errNoDriver, runtime.GOOS))
 }

@@ -12,11 +12,11 @@ import (
 func loadDriver() (*driver, error) {
 	lib, err := windows.LoadLibraryEx("nvcuda.dll", 0, windows.LOAD_LIBRARY_SEARCH_SYSTEM32)
 	if err != nil {
-		return nil, fmt.Errorf("%w (nvcuda.dll: %v): install one, 452 or newer: %w", errNoDriver, err, device.ErrNotSupported)
+		return nil, device.Refuse(fmt.Errorf("%w (nvcuda.dll: %v): install one, 452 or newer", errNoDriver, err))
 	}
 	d, err := bind(func(symbol string) (uintptr, error) { return windows.GetProcAddress(lib, symbol) })
 	if err != nil {
-		return nil, fmt.Errorf("nvcuda.dll: %w: %w", err, device.ErrNotSupported)
+		return nil, device.Refuse(fmt.Errorf("nvcuda.dll: %w", err))
 	}
 	return d, nil
 }

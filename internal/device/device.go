@@ -14,6 +14,14 @@ import (
 // fall back on it, and says so; a test may skip on it and on nothing else.
 var ErrNotSupported = errors.New("not supported by this device")
 
+// Refuse gives an error that wraps ErrNotSupported and says what err says, no more: for refusals that name their way out.
+func Refuse(err error) error { return refusal{err} }
+
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error      { return r.error }
+func (refusal) Is(target error) bool { return target == ErrNotSupported }
+
 // ErrLost is wrapped by the error of a step, or of loading, after which the session is dead: the hardware has failed, and
 // no later step can succeed. Close still works and does not wait.
 var ErrLost = errors.New("the device is lost")

@@ -27,7 +27,10 @@ type Primer interface {
 type Warmer interface {
 	// WarmBytes is how much there is to read.
 	WarmBytes() int64
-	// Warm brings the weights into memory, in the order that a step wants them. Steps may run meanwhile. It calls
-	// progress, from several goroutines, with the bytes read so far, and ends early with ctx.
+	// Warm brings the weights into memory, in the order that a step wants them. Steps may run meanwhile, and read ahead
+	// until all is there. It calls progress, from several goroutines, with the bytes read so far, and ends early with ctx.
 	Warm(ctx context.Context, progress func(done int64)) error
+	// ReadAhead says whether an operation asks for all its weights before it uses the first: worth its time only while
+	// they are not in memory.
+	ReadAhead(bool)
 }

@@ -123,8 +123,8 @@ func kvBudget(info device.Info, r Request) (int64, error) {
 	rest := usable - r.Fixed
 	switch {
 	case rest <= 0:
-		return 0, fmt.Errorf("weights and activations need %s, %s may be used of %s (%s free of %s, --gpu-memory-utilization %.2f): free memory on it, or use --dense-quantization int8, a smaller --max-num-batched-tokens, or --device cpu: %w",
-			Bytes(r.Fixed), Bytes(max(usable, 0)), info.Name, Bytes(info.Free), Bytes(info.Memory), share, device.ErrNotSupported)
+		return 0, device.Refuse(fmt.Errorf("weights and activations need %s, %s may be used of %s (%s free of %s, --gpu-memory-utilization %.2f): free memory on it, or use --dense-quantization int8, a smaller --max-num-batched-tokens, or --device cpu",
+			Bytes(r.Fixed), Bytes(max(usable, 0)), info.Name, Bytes(info.Free), Bytes(info.Memory), share))
 	case r.KVBytes > rest:
 		return 0, fmt.Errorf("--kv-cache-memory-bytes %d: beside %s of weights and activations %s are left on %s (--gpu-memory-utilization %.2f)",
 			r.KVBytes, Bytes(r.Fixed), Bytes(rest), info.Name, share)

@@ -21,3 +21,10 @@ func (m *Model) Warm(ctx context.Context, progress func(done int64)) error {
 	}
 	return nil
 }
+
+// ReadAhead is for weights that do not fit into memory; see device.Warmer.
+func (m *Model) ReadAhead(on bool) {
+	if w, ok := m.session.(device.Warmer); ok {
+		w.ReadAhead(on)
+	}
+}
