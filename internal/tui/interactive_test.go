@@ -36,7 +36,7 @@ func (p *program) press(keys string) {
 // wait waits until the terminal shows a line that begins with text.
 func (p *program) wait(text string) {
 	p.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(3 * time.Minute) // of a machine that does much else
 	for {
 		lines, _ := p.term.text()
 		if slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, text) }) {
