@@ -67,7 +67,7 @@ func benchPlane(f dtype.Format, cols int) dtype.Plane {
 func benchPool(b *testing.B, k *kernels, threads, cols int, do itemFunc, items int) {
 	workers := make([]*worker, threads)
 	for i := range workers {
-		workers[i] = &worker{k: k, tile: make([]float32, tileRows*cols), y: make([]float32, 512*tileRows), at: make([]int, 512), sums: make([]float32, panelRows*tileRows*8), scales: make([]float32, tileRows*cols/64), tables: make([][32]byte, tileRows*cols/64)}
+		workers[i] = &worker{k: k, tile: make([]float32, tileRows*cols), y: make([]float32, 512*tileRows), at: make([]int, 512), sums: make([]float32, panelRows*tileRows*k.order.lanes()), scales: make([]float32, tileRows*cols/64), tables: make([][32]byte, tileRows*cols/64)}
 	}
 	p := newPool(workers, nil)
 	defer p.close()

@@ -18,7 +18,7 @@ import (
 // Options configure the device; the zero value uses every core and the best level of kernels.
 type Options struct {
 	Threads int    // 0: GOMAXPROCS
-	Level   string // "portable", "avx2"; "": what HEARTH_CPU names, or the best that works here
+	Level   string // "portable", "avx2", "avx512", "neon"; "": what HEARTH_CPU names, or the best that works here
 }
 
 // Device is the machine's processor.

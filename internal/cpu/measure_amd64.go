@@ -10,8 +10,11 @@ import (
 
 // multiplyAdds is a loop of fused multiply-adds as the level's products use them, and the operations of one round.
 func multiplyAdds(level string) (loop func(rounds int), flops int) {
-	if level == "avx2" {
+	switch level {
+	case "avx2":
 		return fmaAVX2, 12 * 8 * 2
+	case "avx512":
+		return fmaAVX512, 12 * 16 * 2
 	}
 	return nil, 0
 }
@@ -20,6 +23,11 @@ func multiplyAdds(level string) (loop func(rounds int), flops int) {
 //
 //go:noescape
 func fmaAVX2(rounds int)
+
+// fmaAVX512 does 12 independent multiply-adds of 16 floats a round.
+//
+//go:noescape
+func fmaAVX512(rounds int)
 
 func readMemory(b []byte) {
 	if cpu.X86.HasAVX2 {

@@ -12,6 +12,7 @@ type order uint8
 const (
 	natural order = iota // as stored, no chains
 	woven8               // eight lanes
+	woven16              // sixteen lanes
 )
 
 const (
@@ -34,11 +35,28 @@ func (o order) place(i, width int) int {
 	if o == natural {
 		return i
 	}
-	// The number of a weight in its step is q u d p k: two bits for d, one for each other. A byte of codes holds k 0 and
-	// 1; sixteen of them make a lane of bytes, q; eight are widened at once, u; those at even places apart from others, p.
+	if o == woven16 {
+		// The number of a weight in its step is b d q k: two bits for d and q, one for each other. A byte of codes holds k 0
+		// and 1, a word of 32 bits all of q, sixteen bytes all of d: each of the vector's four quarters takes one q.
+		k, q, d, b := i&1, i>>1&3, i>>3&3, i>>5&1
+		return (2*b+k)*(width/chains) + i/stepCols*16 + 4*q + d
+	}
+	// Here it is q u d p k: two bits for d, one for each other. A byte of codes holds k 0 and 1; sixteen of them make a
+	// lane of bytes, q; eight are widened at once, u; those at even places apart from others, p.
 	k, p, d, u, q := i&1, i>>1&1, i>>2&3, i>>4&1, i>>5&1
 	group, lane := 4*k+2*u+p, 4*q+d
 	return group%chains*(width/chains) + (i/stepCols*2+group/chains)*8 + lane
+}
+
+// lanes is how many sums a vector of the level holds.
+func (o order) lanes() int {
+	switch o {
+	case woven8:
+		return 8
+	case woven16:
+		return 16
+	}
+	return 1
 }
 
 // places gives where each of a row's n values lies in the order; nil where that is its own place.

@@ -24,7 +24,7 @@ type worker struct {
 	y      []float32             // products of a tile, [batch rows, tileRows]
 	odd    []float32             // the same of rows that are stored apart
 	scores []float32             // attention scores of a group of heads, [group, context]
-	sums   []float32             // sums of a panel's products, eight lanes each: of four weight rows after four, [panelRows, 4, 8]
+	sums   []float32             // sums of a panel's products: of four weight rows after four, [panelRows, 4, lanes]
 	at     []int                 // where a batch's rows of activations begin, in bytes
 	heads  []float32             // attention output of a group of heads
 	act    [tileRows / 2]float32 // activations of a tile's pairs of rows

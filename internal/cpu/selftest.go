@@ -49,7 +49,7 @@ type checker struct {
 func newChecker(k *kernels, seed uint64) *checker {
 	w := &worker{
 		k: k, tile: make([]float32, tileRows*maxCheckCols), raw: make([]float32, tileRows*maxCheckCols), y: make([]float32, maxCheckBatch*tileRows), odd: make([]float32, maxCheckBatch*tileRows),
-		sums: make([]float32, panelRows*tileRows*8), at: make([]int, maxCheckBatch), scales: make([]float32, tileRows*maxCheckCols/64), tables: make([][32]byte, tileRows*maxCheckCols/64),
+		sums: make([]float32, panelRows*tileRows*k.order.lanes()), at: make([]int, maxCheckBatch), scales: make([]float32, tileRows*maxCheckCols/64), tables: make([][32]byte, tileRows*maxCheckCols/64),
 	}
 	return &checker{k: k, w: w, r: rand.New(rand.NewPCG(seed, 11))}
 }

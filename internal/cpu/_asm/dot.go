@@ -9,14 +9,14 @@ import (
 )
 
 // Every sum of products is taken in one order, whichever kernel takes it. A row is cut into four chains (package cpu,
-// order.go); in each, lane l of eight adds one product after the other, fused; the chains are added in their order, lane
-// by lane, and reduce4 adds the lanes. So a result does not depend on how many rows a batch has.
+// order.go); in each, a lane, of eight or sixteen, adds one product after the other, fused; the chains are added in their
+// order, lane by lane, and reduce4 or reduce16x4 adds the lanes. So a result does not depend on how many rows a batch has.
 const chains = 4
 
 // dotKernels emit y[j] = x · row j, one row of weights after the other in the format of the checkpoint, which is how
 // memory is read best.
-func dotKernels() {
-	for _, f := range formats() {
+func dotKernels(all []format) {
+	for _, f := range all {
 		dotKernel(f)
 		dotTwoKernel(f)
 	}
@@ -39,8 +39,8 @@ func (a activations) group(g int) Mem {
 }
 
 func dotKernel(f format) {
-	TEXT("dot"+f.name, NOSPLIT, "func(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int"+f.params())
-	Doc(fmt.Sprintf("dot%s multiplies rows of %d*steps weights, one after another in memory, by x, whose chains lie panel bytes", f.name, step),
+	TEXT(f.kernel("dot"), NOSPLIT, "func(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int"+f.params())
+	Doc(fmt.Sprintf("%s multiplies rows of %d*steps weights, one after another in memory, by x, whose chains lie panel bytes", f.kernel("dot"), step),
 		"apart, and writes a result for each. rows and steps are at least 1.")
 	Pragma("noescape")
 	y, rows := Load(Param("y"), GP64()), Load(Param("rows"), GP64())
@@ -58,7 +58,7 @@ func dotKernel(f format) {
 // dotRows takes one row after the other, which memory is read best by.
 func dotRows(f format, y, rows Register, x activations, in stored) {
 	Label("row")
-	acc := zeroed(chains)
+	acc := f.sums()
 	Load(Param("x"), x.at)
 	Load(Param("steps"), in.steps)
 	Label("step")
@@ -67,7 +67,7 @@ func dotRows(f format, y, rows Register, x activations, in stored) {
 	in.next(x.at)
 	DECQ(in.steps)
 	JNZ(LabelRef("step"))
-	VMOVSS(reduce(acc), Mem{Base: y})
+	VMOVSS(f.reduce(acc), Mem{Base: y})
 	ADDQ(Imm(4), y)
 	DECQ(rows)
 	JNZ(LabelRef("row"))
@@ -83,7 +83,7 @@ func dotPairs(f format, y, rows Register, x activations, in stored) {
 	JNE(LabelRef("pair"))
 	second.same() // the last row is taken twice
 	Label("pair")
-	acc, acc2 := zeroed(chains), zeroed(chains)
+	acc, acc2 := f.sums(), f.sums()
 	Load(Param("x"), x.at)
 	Load(Param("steps"), in.steps)
 	Label("step")
@@ -96,10 +96,10 @@ func dotPairs(f format, y, rows Register, x activations, in stored) {
 	in.next(x.at)
 	DECQ(in.steps)
 	JNZ(LabelRef("step"))
-	VMOVSS(reduce(acc), Mem{Base: y})
+	VMOVSS(f.reduce(acc), Mem{Base: y})
 	DECQ(rows)
 	JZ(LabelRef("done"))
-	VMOVSS(reduce(acc2), Mem{Base: y, Disp: 4})
+	VMOVSS(f.reduce(acc2), Mem{Base: y, Disp: 4})
 	in.skip(second)
 	ADDQ(Imm(8), y)
 	DECQ(rows)
@@ -109,15 +109,15 @@ func dotPairs(f format, y, rows Register, x activations, in stored) {
 
 // dotTwoKernel multiplies each step, once decoded, by two rows of activations.
 func dotTwoKernel(f format) {
-	TEXT("dotTwo"+f.name, NOSPLIT, "func(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int"+f.params())
-	Doc(fmt.Sprintf("dotTwo%s is dot%s for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.", f.name, f.name))
+	TEXT(f.kernel("dotTwo"), NOSPLIT, "func(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int"+f.params())
+	Doc(fmt.Sprintf("%s is %s for two rows of activations, x and x2. The results of the second go stride bytes behind those of the first.", f.kernel("dotTwo"), f.kernel("dot")))
 	Pragma("noescape")
 	y, stride, rows := Load(Param("y"), GP64()), Load(Param("stride"), GP64()), Load(Param("rows"), GP64())
 	x := newActivations()
 	x2 := activations{GP64(), x.panel, x.panel3}
 	in := newStored(f)
 	Label("row")
-	acc, acc2 := zeroed(chains), zeroed(chains)
+	acc, acc2 := f.sums(), f.sums()
 	Load(Param("x"), x.at)
 	Load(Param("x2"), x2.at)
 	Load(Param("steps"), in.steps)
@@ -130,8 +130,8 @@ func dotTwoKernel(f format) {
 	in.next(x.at, x2.at)
 	DECQ(in.steps)
 	JNZ(LabelRef("step"))
-	VMOVSS(reduce(acc), Mem{Base: y})
-	VMOVSS(reduce(acc2), Mem{Base: y, Index: stride, Scale: 1})
+	VMOVSS(f.reduce(acc), Mem{Base: y})
+	VMOVSS(f.reduce(acc2), Mem{Base: y, Index: stride, Scale: 1})
 	ADDQ(Imm(4), y)
 	DECQ(rows)
 	JNZ(LabelRef("row"))
@@ -202,7 +202,7 @@ func (s stored) prefetch() {
 // next moves on by a step, and rows of activations by a step's share of a chain.
 func (s stored) next(x ...Register) {
 	for _, at := range x {
-		ADDQ(Imm(step), at) // two groups of 32 bytes in each chain
+		ADDQ(Imm(step), at) // two groups of 32 bytes in each chain, or one of 64
 	}
 	ADDQ(U32(uint32(s.f.bytes)), s.data.Base)
 	if s.f.scales > 0 {
@@ -230,8 +230,19 @@ func zeroed(n int) []VecVirtual {
 	return v
 }
 
-// reduce adds the chains, and then the lanes as reduce4 does.
-func reduce(acc []VecVirtual) Op {
+// sums are a row's chains.
+func (f format) sums() []VecVirtual {
+	if f.wide {
+		return zeroed16(chains)
+	}
+	return zeroed(chains)
+}
+
+// reduce adds the chains, and then the lanes as reduce4 or reduce16x4 does.
+func (f format) reduce(acc []VecVirtual) Op {
+	if f.wide {
+		return reduce16(acc)
+	}
 	for _, a := range acc[1:] {
 		VADDPS(a, acc[0], acc[0])
 	}
@@ -258,8 +269,8 @@ func reduce4(acc []VecVirtual) Op {
 }
 
 // decodeKernels emit the weights of consecutive rows, bit for bit as dtype decodes them, in the format's order.
-func decodeKernels() {
-	for _, f := range formats() {
+func decodeKernels(all []format) {
+	for _, f := range all {
 		decodeKernel(f)
 	}
 }
@@ -277,8 +288,8 @@ func (d decoded) store(g int, v VecVirtual) { VMOVUPS(v, d.group(g)) }
 func (d decoded) endRow() { LEAQ(Mem{Base: d.row, Index: d.panel, Scale: chains}, d.row) }
 
 func decodeKernel(f format) {
-	TEXT("decode"+f.name, NOSPLIT, "func(dst *float32, panel int, data *byte, scales *byte, rows int, steps int"+f.params())
-	Doc(fmt.Sprintf("decode%s writes rows of %d*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.", f.name, step))
+	TEXT(f.kernel("decode"), NOSPLIT, "func(dst *float32, panel int, data *byte, scales *byte, rows int, steps int"+f.params())
+	Doc(fmt.Sprintf("%s writes rows of %d*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.", f.kernel("decode"), step))
 	Pragma("noescape")
 	rows := Load(Param("rows"), GP64())
 	dst := newDecoded()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"strings"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -21,6 +22,8 @@ type format struct {
 	slow bool
 	// table says that kernels are given the values of codes.
 	table bool
+	// wide says that registers have sixteen lanes, not eight: avx512_format.go.
+	wide bool
 	// setup loads what stays in registers for a whole kernel.
 	setup func() constants
 	// decode emits the weights of a step. It may use eight registers besides the constants'.
@@ -39,11 +42,25 @@ func (f format) params() string {
 	return ")"
 }
 
+// kernel is the name of the format's kernel that does so: of dot, dotMXFP4 or zmmDotMXFP4.
+func (f format) kernel(does string) string {
+	if f.wide {
+		return "zmm" + strings.ToUpper(does[:1]) + does[1:] + f.name
+	}
+	return does + f.name
+}
+
 // constants are a kernel's fixed registers.
 type constants struct {
 	nibble VecVirtual // 0x0F in every byte
 	upper  VecVirtual // 0xFFFF0000 in every word of 32 bits
 	tables Register   // code values: by scale, or sixteen
+
+	// of kernels with sixteen lanes
+	table VecVirtual    // values of codes
+	place [3]VecVirtual // where a lane finds its weights
+	last  VecVirtual    // 0x00010000 in every word of 32 bits: a bfloat16's last bit
+	below VecVirtual    // 0x00007FFF: less than half of it
 }
 
 func formats() []format {

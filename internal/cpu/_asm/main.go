@@ -6,6 +6,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"flag"
 	"fmt"
 	"log"
 	"os"
@@ -16,16 +17,28 @@ import (
 )
 
 func main() {
+	level := flag.String("level", "avx2", "whose kernels to write: avx2 or avx512")
+	flag.Parse()
 	build.ConstraintExpr("!noasm")
-	dotKernels()
-	decodeKernels()
-	scaleKernels()
-	mulKernels()
-	scoreKernels()
-	attentionKernels()
-	elementwiseKernels()
+	switch *level {
+	case "avx2":
+		dotKernels(formats())
+		decodeKernels(formats())
+		scaleKernels()
+		mulKernels()
+		scoreKernels()
+		attentionKernels()
+		elementwiseKernels()
+	case "avx512":
+		dotKernels(formats16())
+		decodeKernels(formats16())
+		mulKernels16()
+		scoreKernels16()
+	default:
+		log.Fatalf("no level %q", *level)
+	}
 	build.Generate() // exits on an error
-	if err := writeSums("asm.sum", "avx2_amd64.s", "avx2_stubs_amd64.go"); err != nil {
+	if err := writeSums("asm.sum", "avx2_amd64.s", "avx2_stubs_amd64.go", "avx512_amd64.s", "avx512_stubs_amd64.go"); err != nil {
 		log.Fatal(err)
 	}
 }

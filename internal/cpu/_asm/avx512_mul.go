@@ -1,0 +1,167 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// mulKernels16 emit one chain of x[i] · w[j] for one to six rows of activations at a time and four decoded rows of weights:
+// at most 24 sums, and ten loads for 24 multiply-adds. Half as many loads as multiply-adds are free.
+func mulKernels16() {
+	for rows := 1; rows <= 6; rows++ {
+		mulKernel16(rows)
+	}
+	reduceKernel16()
+}
+
+func mulKernel16(rows int) {
+	TEXT(fmt.Sprintf("zmmMul%dx4", rows), NOSPLIT,
+		"func(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)")
+	Doc(fmt.Sprintf("zmmMul%dx4 multiplies %d*times rows of 16*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.", rows, rows),
+		"sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group",
+		"asks for a line of memory, from ahead on, line bytes apart.")
+	Pragma("noescape")
+	sums, at := Load(Param("sums"), GP64()), Load(Param("at"), GP64())
+	stride, stride3 := Load(Param("stride"), GP64()), GP64()
+	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
+	x := make([]Register, rows)
+	w, left, ahead := GP64(), GP64(), Load(Param("ahead"), GP64())
+
+	Label("rows")
+	for i := range x {
+		x[i] = GP64()
+		MOVQ(Mem{Base: at, Disp: 8 * i}, x[i])
+		ADDQ(param("x"), x[i])
+	}
+	Load(Param("w"), w)
+	Load(Param("groups"), left)
+	acc := zeroed16(4 * rows)
+	Label("group")
+	PREFETCHT1(Mem{Base: ahead})
+	ADDQ(param("line"), ahead)
+	weights := make([]VecVirtual, 4)
+	for j := range weights {
+		weights[j] = ZMM()
+		VMOVUPS(row(w, stride, stride3, j), weights[j])
+	}
+	for i := range x {
+		v := ZMM()
+		VMOVUPS(Mem{Base: x[i]}, v)
+		for j := range weights {
+			VFMADD231PS(weights[j], v, acc[4*i+j])
+		}
+		ADDQ(Imm(64), x[i])
+	}
+	ADDQ(Imm(64), w)
+	DECQ(left)
+	JNZ(LabelRef("group"))
+
+	CMPB(param("add"), Imm(0))
+	JEQ(LabelRef("store"))
+	for i, a := range acc {
+		VADDPS(Mem{Base: sums, Disp: 64 * i}, a, a)
+	}
+	Label("store")
+	for i, a := range acc {
+		VMOVUPS(a, Mem{Base: sums, Disp: 64 * i})
+	}
+	ADDQ(U32(uint32(256*rows)), sums)
+	ADDQ(Imm(uint64(8*rows)), at)
+	DECQ(param("times"))
+	JNZ(LabelRef("rows"))
+	VZEROUPPER()
+	RET()
+}
+
+// param is where a parameter lies: it is used there, for want of registers.
+func param(name string) Mem {
+	p, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	return p.Addr
+}
+
+func reduceKernel16() {
+	TEXT("zmmReduceRows", NOSPLIT, "func(y *float32, stride int, sums *float32, rows int)")
+	Doc("zmmReduceRows adds the sixteen lanes of four sums a row, and writes four results a row, rows of y stride bytes apart.")
+	Pragma("noescape")
+	y, stride := Load(Param("y"), GP64()), Load(Param("stride"), GP64())
+	sums, rows := Load(Param("sums"), GP64()), Load(Param("rows"), GP64())
+	Label("row")
+	acc := make([]VecVirtual, 4)
+	for i := range acc {
+		acc[i] = ZMM()
+		VMOVUPS(Mem{Base: sums, Disp: 64 * i}, acc[i])
+	}
+	VMOVUPS(reduce16x4(acc), Mem{Base: y})
+	ADDQ(U32(256), sums)
+	ADDQ(stride, y)
+	DECQ(rows)
+	JNZ(LabelRef("row"))
+	VZEROUPPER()
+	RET()
+}
+
+// scoreKernels16 emit q[i] · k[j] for one to four heads and four keys: short rows, one chain.
+func scoreKernels16() {
+	for rows := 1; rows <= 4; rows++ {
+		scoreKernel16(rows)
+	}
+}
+
+func scoreKernel16(rows int) {
+	TEXT(fmt.Sprintf("zmmScore%dx4", rows), NOSPLIT, "func(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)")
+	Doc(fmt.Sprintf("zmmScore%dx4 multiplies %d rows of n values by four others and writes four results a row; strides are in bytes.", rows, rows))
+	Pragma("noescape")
+	q, qStride, qStride3 := Load(Param("q"), GP64()), Load(Param("qStride"), GP64()), GP64()
+	LEAQ(Mem{Base: qStride, Index: qStride, Scale: 2}, qStride3)
+	k, kStride, kStride3 := Load(Param("k"), GP64()), Load(Param("kStride"), GP64()), GP64()
+	LEAQ(Mem{Base: kStride, Index: kStride, Scale: 2}, kStride3)
+	n := Load(Param("n"), RCX)
+	acc := zeroed16(4 * rows)
+	sixteen := func(load func(m Mem, v VecVirtual)) {
+		keys := make([]VecVirtual, 4)
+		for j := range keys {
+			keys[j] = ZMM()
+			load(row(k, kStride, kStride3, j), keys[j])
+		}
+		for i := range rows {
+			v := ZMM()
+			load(row(q, qStride, qStride3, i), v)
+			for j := range keys {
+				VFMADD231PS(keys[j], v, acc[4*i+j])
+			}
+		}
+	}
+	SUBQ(Imm(16), n)
+	JL(LabelRef("tail"))
+	Label("sixteen")
+	sixteen(func(m Mem, v VecVirtual) { VMOVUPS(m, v) })
+	ADDQ(Imm(64), q)
+	ADDQ(Imm(64), k)
+	SUBQ(Imm(16), n)
+	JGE(LabelRef("sixteen"))
+	Label("tail")
+	ADDQ(Imm(16), n)
+	JZ(LabelRef("done"))
+	bits, some := GP32(), K()
+	MOVL(U32(1), bits)
+	SHLL(CL, bits)
+	DECL(bits)
+	KMOVW(bits, some) // the first n lanes
+	sixteen(func(m Mem, v VecVirtual) { VMOVUPS_Z(m, some, v) })
+	Label("done")
+	y, yStride := Load(Param("y"), GP64()), Load(Param("yStride"), GP64())
+	for i := range rows {
+		VMOVUPS(reduce16x4(acc[4*i:4*i+4]), Mem{Base: y})
+		if i+1 < rows {
+			ADDQ(yStride, y)
+		}
+	}
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,83 @@
+//go:build !noasm
+
+package cpu
+
+import (
+	"golang.org/x/sys/cpu"
+
+	"hearth/internal/dtype"
+)
+
+//go:generate go -C _asm run . -level avx512 -out ../avx512_amd64.s -stubs ../avx512_stubs_amd64.go -pkg cpu
+
+// avx512Level has loops of its own where weights are decoded and multiplied and where keys are. The rest are the AVX2
+// kernels: mix waits for its own last sums, four cycles a value row in registers of either width, and softmax, SwiGLU and
+// the logits' sum are less than a hundredth of a step.
+func avx512Level() level {
+	k := avx2Level().kernels
+	k.order, k.direct, k.decode, k.mul, k.scores = woven16, avx512Loops.direct, avx512Loops.decode, avx512Loops.mul, avx512Loops.scores
+	return level{name: "avx512", title: "AVX-512", kernels: k, missing: missing(append(avx2Features(),
+		feature{"AVX512F", cpu.X86.HasAVX512F}, feature{"AVX512BW", cpu.X86.HasAVX512BW},
+		feature{"AVX512DQ", cpu.X86.HasAVX512DQ}, feature{"AVX512VL", cpu.X86.HasAVX512VL}))}
+}
+
+var avx512Loops = loops{
+	order: woven16,
+	// By instructions, for five it takes less to decode them once.
+	few: 4,
+	rows: []rowKernel{
+		dtype.MXFP4:       {32, 2, zmmDotMXFP4, zmmDotTwoMXFP4, zmmDecodeMXFP4},
+		dtype.MXFP4GGML:   {34, 0, zmmDotMXFP4GGML, zmmDotTwoMXFP4GGML, zmmDecodeMXFP4GGML},
+		dtype.MXFP4Ollama: {34, 0, zmmDotMXFP4Ollama, zmmDotTwoMXFP4Ollama, zmmDecodeMXFP4Ollama},
+		dtype.BF16:        {128, 0, zmmDotBF16, zmmDotTwoBF16, zmmDecodeBF16},
+		dtype.F16:         {128, 0, zmmDotF16, zmmDotTwoF16, zmmDecodeF16},
+		dtype.F32:         {256, 0, zmmDotF32, zmmDotTwoF32, zmmDecodeF32},
+		dtype.Q8_0:        {68, 0, zmmDotQ8_0, zmmDotTwoQ8_0, zmmDecodeQ8_0},
+	},
+	codes: []codeKernel{
+		dtype.F32:  {zmmDotCodesF32, zmmDotTwoCodesF32, zmmDecodeCodesF32},
+		dtype.F16:  {zmmDotCodesF16, zmmDotTwoCodesF16, zmmDecodeCodesF16},
+		dtype.BF16: {zmmDotCodesBF16, zmmDotTwoCodesBF16, zmmDecodeCodesBF16},
+	},
+}
+
+// mxfp4Floats holds the sixteen values under every scale. Read only.
+var mxfp4Floats = func() (t [256][16]float32) {
+	for e := range t {
+		for c, v := range dtype.E2M1 {
+			t[e][c] = v * dtype.FromE8M0(uint8(e))
+		}
+	}
+	return t
+}()
+
+// zmmMul are the loops for so many rows of activations.
+var zmmMul = [...]func(sums, x *float32, at *int, times int, w *float32, stride, groups int, add bool, ahead *byte, line int){
+	1: zmmMul1x4, 2: zmmMul2x4, 3: zmmMul3x4, 4: zmmMul4x4, 5: zmmMul5x4, 6: zmmMul6x4,
+}
+
+// rows16 takes up to six rows of activations at a time, as evenly as it goes: seven are four and three.
+func (m *tileMul) rows16(sums, x *float32, at []int, wt *float32, add bool) {
+	passes := (len(at) + len(zmmMul) - 2) / (len(zmmMul) - 1)
+	few, more, done := len(at)/passes, len(at)%passes, 0
+	for _, part := range [2]struct{ rows, times int }{{few + 1, more}, {few, passes - more}} {
+		if part.times > 0 {
+			ahead, line := m.ask(part.times)
+			zmmMul[part.rows](at4(sums, done*4*16), x, &at[done], part.times, wt, m.stride, m.lines, add, ahead, line)
+			done += part.rows * part.times
+		}
+	}
+}
+
+func scoreQuad16(y *float32, stride int, q *float32, m int, k *float32, kStride, d int) {
+	switch m {
+	case 1:
+		zmmScore1x4(y, stride, q, 4*d, k, kStride, d)
+	case 2:
+		zmmScore2x4(y, stride, q, 4*d, k, kStride, d)
+	case 3:
+		zmmScore3x4(y, stride, q, 4*d, k, kStride, d)
+	default:
+		zmmScore4x4(y, stride, q, 4*d, k, kStride, d)
+	}
+}
