@@ -190,7 +190,10 @@ func (d *driver) bindModules(l *library) {
 	load, unload, function := l.get("cuModuleLoadDataEx"), l.get("cuModuleUnload"), l.get("cuModuleGetFunction")
 	get, set, launch := l.get("cuFuncGetAttribute"), l.get("cuFuncSetAttribute"), l.get("cuLaunchKernel")
 
-	d.link = func(ptx []byte) ([]byte, string, status) {
+	d.link = func(ctx uintptr, ptx []byte) ([]byte, string, status) {
+		if s := d.setCurrent(ctx); s != success {
+			return nil, "", s
+		}
 		log := newJITLog()
 		var state uintptr
 		s := call(create, 2, uintptr(unsafe.Pointer(&log.options)), uintptr(unsafe.Pointer(&log.values)), uintptr(unsafe.Pointer(&state)))

@@ -40,7 +40,8 @@ type driver struct {
 	hostAlloc func(n int, mapped bool) (host []byte, dev devptr, s status) // page-locked; kernels read it at dev if mapped
 	hostFree  func(host []byte) status
 
-	link         func(ptx []byte) (cubin []byte, log string, s status) // compiles for the current device
+	// link compiles for the device of a context, which it makes current on the calling thread.
+	link         func(ctx uintptr, ptx []byte) (cubin []byte, log string, s status)
 	moduleLoad   func(image []byte) (mod uintptr, log string, s status)
 	moduleUnload func(mod uintptr) status
 	function     func(mod uintptr, name string) (fn uintptr, s status)

@@ -221,6 +221,12 @@ func TestCompileAhead(t *testing.T) {
 		if err := c.compile("step"); err != nil {
 			t.Fatal(err)
 		}
+		for _, w := range c.modules.under {
+			<-w.done
+		}
+		if err := c.resolveAll(); err != nil {
+			t.Fatal(err)
+		}
 		// The second start finds what the first has used.
 		if n := m.calls["cuLinkComplete"]; n != 2-start || c.modules.compiled != n {
 			t.Errorf("start %d: %d compiled, %d in the books", start, n, c.modules.compiled)
@@ -228,7 +234,13 @@ func TestCompileAhead(t *testing.T) {
 	}
 	m, c := simContext(t, testgpu.Config{})
 	m.failAfter("cuLinkComplete", 1, invalidPTX)
-	if err := c.compile("step"); err == nil || !strings.Contains(err.Error(), "kernels/step.ptx: cuLinkComplete") {
+	if err := c.compile("step"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.kernel(unpackSpec()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.resolveAll(); err == nil || !strings.Contains(err.Error(), "kernels/step.ptx: cuLinkComplete") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -28,6 +28,9 @@ func (s *session) LoadHead(norm []float32, p dtype.Plane) error {
 		if err := s.loadHead(u, p); err != nil {
 			return err
 		}
+		if err := s.c.resolveAll(); err != nil { // steps are captured, and captures must not load kernels
+			return err
+		}
 		if err := s.verify(); err != nil {
 			return err
 		}
@@ -35,7 +38,7 @@ func (s *session) LoadHead(norm []float32, p dtype.Plane) error {
 		return s.loadVectors(u, []vector{{&s.finalNorm, norm}})
 	})
 	if n := &s.c.modules; n.compiled > 0 {
-		text := fmt.Sprintf("the driver compiled %d kernel modules in %.1f s", n.compiled, n.spent.Seconds())
+		text := fmt.Sprintf("the driver compiled %d kernel modules in %.1f s", n.compiled, n.ended.Sub(n.began).Seconds())
 		if n.cache.dir != "" {
 			text += ", kept in " + n.cache.dir
 		}

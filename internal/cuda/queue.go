@@ -82,6 +82,10 @@ func (q *queue) launch(k *kernel, grid, block dim, shared int, params []byte) {
 		return
 	}
 	defer q.c.leave()
+	if err := q.c.resolve(k); err != nil {
+		q.fail(err)
+		return
+	}
 	if s := q.c.d.launch(k.fn, grid, block, shared, q.c.stream, params); s != success {
 		q.fail(fmt.Errorf("kernel %s, grid %v, block %v, %d bytes shared: %w", k.name, grid, block, shared, q.c.note("cuLaunchKernel", s)))
 	}

@@ -149,7 +149,7 @@ func (s *session) openModules() []string {
 	if s.shape.group > 8 {
 		wide = "_wide"
 	}
-	return []string{"step", "norm", "rope", "route", "pack", "dense_pack", "sample", "pick", "attend_decode" + wide + kv, "attend_prefill" + kv}
+	return []string{"pack", "dense_pack", "step", "norm", "rope", "route", "sample", "pick", "attend_decode" + wide + kv, "attend_prefill" + kv}
 }
 
 // layerModules names those of its formats.
@@ -158,7 +158,8 @@ func (s *session) layerModules(w *device.Layer) ([]string, error) {
 	o := denseOptions{int8: s.options.Int8Dense}
 	for _, planes := range [][]dtype.Plane{{w.Q.Weight, w.K.Weight, w.V.Weight}, {w.O.Weight}} {
 		f, _ := denseChoice(planes, o)
-		names = append(names, "dense_row_"+f.kernelSuffix(), "dense_gemm_"+f.kernelSuffix())
+		row, _, _ := f.rowVariant(planes[0].Cols)
+		names = append(names, row, "dense_gemm_"+f.kernelSuffix())
 	}
 	for _, x := range []*device.Experts{&w.GateUp, &w.Down} {
 		p, err := planExperts(x)

@@ -75,7 +75,7 @@ func countingDriver(info *deviceInfo) *driver {
 			return make([]byte, n), next, success
 		},
 		hostFree:     func([]byte) status { return success },
-		link:         func(ptx []byte) ([]byte, string, status) { return ptx, "", success },
+		link:         func(_ uintptr, ptx []byte) ([]byte, string, status) { return ptx, "", success },
 		moduleLoad:   func([]byte) (uintptr, string, status) { return 1, "", success },
 		moduleUnload: done,
 		function:     func(uintptr, string) (uintptr, status) { return handle() },
