@@ -34,7 +34,7 @@ func TestSelfTest(t *testing.T) {
 	})
 }
 
-// Odd numbers of rows, batches around the sizes of blocks, bytes that start anywhere.
+// Odd numbers of rows, batches that every level cuts into blocks of each of its sizes, bytes that start anywhere.
 func TestProducts(t *testing.T) {
 	eachLevel(t, func(t *testing.T, l *level) {
 		for _, f := range checkedFormats() {
@@ -43,7 +43,7 @@ func TestProducts(t *testing.T) {
 			if f.BlockElems() == 1 {
 				widths = append(widths, 1, 5, 7, 8, 9, 31, 50, 519, 1025)
 			}
-			batches := []int{1, 2, 3, 4, 7, 49, 50}
+			batches := []int{1, 2, 3, 4, 5, 6, 7, 11, 49, 50}
 			if testmodel.Race { // twenty times slower; the arithmetic has no goroutines
 				widths, batches = widths[:3], []int{1, 50}
 			}
