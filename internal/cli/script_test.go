@@ -16,11 +16,29 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(alone{m}, map[string]func(){
 		"hearth": func() {
 			os.Exit(Main(context.Background(), os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 		},
 	})
+}
+
+// alone runs the tests without the user's settings, except for those that choose what is tested, and with a cache of their own.
+type alone struct{ *testing.M }
+
+func (m alone) Run() int {
+	cache, err := os.MkdirTemp("", "hearth-cli-cache")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(cache)
+	for _, name := range known() {
+		if name != "HEARTH_CPU" && name != "CUDA_VISIBLE_DEVICES" {
+			os.Unsetenv(name)
+		}
+	}
+	os.Setenv("XDG_CACHE_HOME", cache)
+	return m.M.Run()
 }
 
 // TestScripts runs the commands as a user types them. $MODELS holds tiny checkpoints, $HF_ENDPOINT is a hub with some
