@@ -156,5 +156,5 @@ func (e *embedding) run(q *queue, T int, x devptr) {
 		return
 	}
 	p := embedParams{rows: e.dev, x: x, cols: int32(e.table.Cols)}
-	launch(q, e.kernels[e.rows], dim{T, 1, 1}, dim{min(256, (e.table.Cols/4+31)&^31), 1, 1}, 0, &p)
+	launch(q, e.kernels[e.rows], dim{T, 1, 1}, dim{min(1024, (e.table.Cols/4+31)&^31), 1, 1}, 0, &p)
 }

@@ -9,7 +9,8 @@ struct EmbedParams {
 
 enum RowFormat { rowBF16, rowF16, rowF32 };
 
-// x = E[token], a block a token.
+// x = E[token], a block a token, with a thread for each four values where that is possible: a second turn would wait for the
+// bus a second time.
 template <int F> DEVICE void embed(const EmbedParams &p) {
   i64 row = (i64)blockX * p.cols;
   for (int c = threadX * 4; c < p.cols; c += threadsX * 4) {
@@ -25,9 +26,9 @@ template <int F> DEVICE void embed(const EmbedParams &p) {
   }
 }
 
-KERNEL(256, 1) embedBF16(const EmbedParams p) { embed<rowBF16>(p); }
-KERNEL(256, 1) embedF16(const EmbedParams p) { embed<rowF16>(p); }
-KERNEL(256, 1) embedF32(const EmbedParams p) { embed<rowF32>(p); }
+KERNEL(1024, 1) embedBF16(const EmbedParams p) { embed<rowBF16>(p); }
+KERNEL(1024, 1) embedF16(const EmbedParams p) { embed<rowF16>(p); }
+KERNEL(1024, 1) embedF32(const EmbedParams p) { embed<rowF32>(p); }
 
 struct NormParams {
   const float *x;      // [.., cols]
