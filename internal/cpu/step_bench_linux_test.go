@@ -1,9 +1,7 @@
 package cpu
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"syscall"
 	"testing"
@@ -199,31 +197,4 @@ func benchSession(b *testing.B, experts dtype.Format, level string) *session {
 		b.Fatal(err)
 	}
 	return s
-}
-
-// randomPlane has weights of both signs around 1/64.
-func randomPlane(r random, f dtype.Format, rows, cols int) dtype.Plane {
-	n := rows * cols
-	p := dtype.Plane{Format: f, Rows: rows, Cols: cols}
-	switch f {
-	case dtype.BF16:
-		p.Data = randomBytes(r.Rand, 2*n, 0x80FF_80FF_80FF_80FF, 0x3C00_3C00_3C00_3C00)
-	case dtype.MXFP4:
-		p.Data, p.Scales = randomBytes(r.Rand, n/2, ^uint64(0), 0), randomBytes(r.Rand, n/32, 0x0303_0303_0303_0303, 0x7474_7474_7474_7474)
-	case dtype.NF4:
-		p.Data = randomBytes(r.Rand, n/2, ^uint64(0), 0)
-		p.Quant = &dtype.Quant{
-			Block: 64, Round: dtype.BF16, Codes: randomBytes(r.Rand, n/64, ^uint64(0), 0), Map: &dtype.NestedMap, NestedBlock: 256, Offset: 1.0 / 32,
-			Nested: randomBytes(r.Rand, 4*((n/64+255)/256), 0x007F_FFFF_007F_FFFF, 0x3C00_0000_3C00_0000),
-		}
-	}
-	return p
-}
-
-func randomBytes(r *rand.Rand, n int, mask, fixed uint64) []byte {
-	b := make([]byte, (n+7)&^7)
-	for i := 0; i < len(b); i += 8 {
-		binary.LittleEndian.PutUint64(b[i:], r.Uint64()&mask|fixed)
-	}
-	return b[:n]
 }
