@@ -196,6 +196,7 @@ func (f *benchFlags) load(ctx context.Context, s Streams, d device.Device, w mod
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	r.Notes = append(r.Notes, m.Notes()...)
 	r.Model.LoadSeconds = time.Since(start).Seconds()
 	c := &cost{m.Reads(), w.Config()}
 	r.Model.WeightBytes = c.Dense + c.Experts + c.Head

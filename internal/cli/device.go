@@ -23,6 +23,7 @@ type deviceFlags struct {
 	gpuMemory   float64
 	kvCacheType string
 	denseQuant  string
+	activations string
 
 	gpus openGPU
 }
@@ -52,6 +53,7 @@ func (f *deviceFlags) add(fs *pflag.FlagSet, s Streams) {
 	fs.Float64Var(&f.gpuMemory, "gpu-memory-utilization", 0, "share of the GPU's memory that may be used (default 0.9)")
 	fs.StringVar(&f.kvCacheType, "kv-cache-dtype", "auto", "keys and values on the GPU: auto (bfloat16), bfloat16 or int8 (half the room, lossy)")
 	fs.StringVar(&f.denseQuant, "dense-quantization", "none", "attention and head on the GPU: none (as stored) or int8 (lossy, faster)")
+	fs.StringVar(&f.activations, "cpu-activations", "float32", "activations on the CPU: float32, or int8 where weights are MXFP4 or Q8_0 (lossy, faster)")
 }
 
 // gpuTokens is how many tokens a GPU computes in one step unless a flag says so: tensor cores want full tiles.
@@ -93,6 +95,17 @@ func (f *deviceFlags) lossy() (names []string, err error) {
 	return names, nil
 }
 
+// int8 says whether activations are to be rounded, which only the CPU does.
+func (f *deviceFlags) int8() (bool, error) {
+	switch f.activations {
+	case "float32", "":
+		return false, nil
+	case "int8":
+		return true, nil
+	}
+	return false, fmt.Errorf("--cpu-activations %q: want float32 or int8", f.activations)
+}
+
 // openGPU opens the GPU that the flags name. It returns none, and the reason in words, where auto has to do without.
 func (f *deviceFlags) openGPU(log *slog.Logger) (d gpu, why string, err error) {
 	n, gpu, must, err := f.ordinal()
@@ -103,12 +116,23 @@ func (f *deviceFlags) openGPU(log *slog.Logger) (d gpu, why string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
+	int8, err := f.int8()
+	if err != nil {
+		return nil, "", err
+	}
+	if int8 && gpu && f.device != "auto" {
+		return nil, "", fmt.Errorf("--cpu-activations int8 is for the CPU, not for --device %s: use --device cpu", f.device)
+	}
 	if gpu {
 		open := f.gpus
 		if open == nil {
 			open = openCUDA
 		}
 		d, err = open(n, cuda.Options{Log: log, Int8KV: f.kvCacheType == "int8", Int8Dense: f.denseQuant == "int8"})
+		if err == nil && int8 {
+			name := d.Info().Name
+			return nil, "", errors.Join(fmt.Errorf("--cpu-activations int8 is for the CPU, and --device auto takes %s: use --device cpu", name), d.Close())
+		}
 		if err == nil {
 			return d, "", nil
 		}
@@ -131,7 +155,11 @@ func because(why string) string {
 }
 
 func (f *deviceFlags) openCPU() (device.Device, error) {
-	return cpu.New(cpu.Options{Threads: f.threads})
+	int8, err := f.int8()
+	if err != nil {
+		return nil, err
+	}
+	return cpu.New(cpu.Options{Threads: f.threads, Int8: int8})
 }
 
 // open picks the device for a program that plans its memory itself. why tells of a GPU that auto passed over.

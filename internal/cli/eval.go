@@ -35,7 +35,7 @@ func newEval(s Streams) *cobra.Command {
 		Short: "Score a model on held-out items",
 		Long: `Eval asks a model every item of a held-out set, greedily, and prints exact match by skill and tokens a second. With
 --reference it also compares distributions: mean KL divergence and how often both think the same token most likely, over
-the reference's own answers. Without MODEL it scores the embedded demo model on the set that comes with it.`,
+the reference's own answers, whose activations stay float32. Without MODEL it scores the embedded demo model on the set that comes with it.`,
 		Example: "  hearth eval\n  hearth eval ./converted-to-nf4 --reference ./original --plot nf4.svg",
 		Args:    atMost(1, "a model folder or file"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -63,7 +63,8 @@ func runEval(ctx context.Context, s Streams, args []string, f *evalFlags) error 
 		return err
 	}
 	items = spread(items, f.limit)
-	reference := f.model // the reference keeps what is switched off
+	reference := f.model // the reference keeps what is switched off or rounded
+	reference.where.activations = "float32"
 	for _, part := range f.ablate {
 		switch part {
 		case "sinks":
@@ -79,6 +80,9 @@ func runEval(ctx context.Context, s Streams, args []string, f *evalFlags) error 
 		return err
 	}
 	defer r.Close()
+	for _, note := range r.model.Notes() {
+		fmt.Fprintln(s.Err, note)
+	}
 	o := eval.Options{Parallel: r.plan.MaxSeqs}
 	if f.reference != "" {
 		ref, rr, err := evalSubject(ctx, s.Err, f.reference, &reference)

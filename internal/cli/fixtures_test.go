@@ -26,8 +26,13 @@ const (
 // startServer serves a checkpoint as `hearth serve` does and returns its base URL.
 func startServer(t *testing.T, path string) string {
 	t.Helper()
+	return startServerOn(t, path, deviceFlags{device: "cpu"})
+}
+
+func startServerOn(t *testing.T, path string, where deviceFlags) string {
+	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	r, err := load(path, &modelFlags{where: deviceFlags{device: "cpu"}, kvBytes: 512 << 20, maxModelLen: 8192}, log, nil)
+	r, err := load(path, &modelFlags{where: where, kvBytes: 512 << 20, maxModelLen: 8192}, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2395,6 +2395,985 @@ step:
 	VZEROUPPER
 	RET
 
+// func int8MXFP4x1(y *float32, stride int, x0 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·int8MXFP4x1(SB), NOSPLIT, $0-56
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+40(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    data+24(FP), BX
+	MOVQ    scales+32(FP), R8
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU int16_ones<>+0(SB), Y1
+	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	LEAQ    ·halfE8M0+0(SB), R9
+
+row:
+	VXORPS Y3, Y3, Y3
+	MOVQ   steps+48(FP), SI
+	XORQ   DI, DI
+
+step:
+	PREFETCHT0   1024(BX)
+	MOVBQZX      (R8), R10
+	VBROADCASTSS (R9)(R10*4), Y6
+	MOVBQZX      1(R8), R10
+	VBROADCASTSS (R9)(R10*4), Y7
+	VPBLENDD     $0xf0, Y7, Y6, Y6
+	VMOVDQU      (BX), Y4
+	VPSRLW       $0x04, Y4, Y5
+	VPAND        Y0, Y4, Y4
+	VPAND        Y0, Y5, Y5
+	VPUNPCKLBW   Y5, Y4, Y7
+	VPUNPCKHBW   Y5, Y4, Y5
+	VPSHUFB      Y7, Y2, Y7
+	VPSHUFB      Y5, Y2, Y5
+	VPMADDUBSW   (DX)(DI*1), Y7, Y4
+	VPMADDUBSW   32(DX)(DI*1), Y5, Y5
+	VPADDW       Y5, Y4, Y4
+	VPADDW       64(DX)(DI*1), Y4, Y4
+	VPMADDWD     Y1, Y4, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMULPS       96(DX)(DI*1), Y6, Y5
+	VFMADD231PS  Y4, Y5, Y3
+	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000020, BX
+	ADDQ         $0x02, R8
+	DECQ         SI
+	JNZ          step
+	MOVQ         stride+8(FP), SI
+	MOVQ         AX, SI
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VHADDPS      X3, X3, X3
+	VHADDPS      X3, X3, X3
+	VMOVSS       X3, (SI)
+	ADDQ         $0x04, AX
+	DECQ         CX
+	JNZ          row
+	VZEROUPPER
+	RET
+
+DATA int16_ones<>+0(SB)/8, $0x0001000100010001
+DATA int16_ones<>+8(SB)/8, $0x0001000100010001
+DATA int16_ones<>+16(SB)/8, $0x0001000100010001
+DATA int16_ones<>+24(SB)/8, $0x0001000100010001
+GLOBL int16_ones<>(SB), RODATA|NOPTR, $32
+
+DATA e2m1_above_12<>+0(SB)/8, $0x181412100f0e0d0c
+DATA e2m1_above_12<>+8(SB)/8, $0x00040608090a0b0c
+DATA e2m1_above_12<>+16(SB)/8, $0x181412100f0e0d0c
+DATA e2m1_above_12<>+24(SB)/8, $0x00040608090a0b0c
+GLOBL e2m1_above_12<>(SB), RODATA|NOPTR, $32
+
+// func int8MXFP4x2(y *float32, stride int, x0 *byte, x1 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·int8MXFP4x2(SB), NOSPLIT, $0-64
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+48(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    x1+24(FP), BX
+	MOVQ    data+32(FP), SI
+	MOVQ    scales+40(FP), R9
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU int16_ones<>+0(SB), Y1
+	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	LEAQ    ·halfE8M0+0(SB), R10
+
+row:
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   steps+56(FP), DI
+	XORQ   R8, R8
+
+step:
+	PREFETCHT0   1024(SI)
+	MOVBQZX      (R9), R11
+	VBROADCASTSS (R10)(R11*4), Y7
+	MOVBQZX      1(R9), R11
+	VBROADCASTSS (R10)(R11*4), Y8
+	VPBLENDD     $0xf0, Y8, Y7, Y7
+	VMOVDQU      (SI), Y5
+	VPSRLW       $0x04, Y5, Y6
+	VPAND        Y0, Y5, Y5
+	VPAND        Y0, Y6, Y6
+	VPUNPCKLBW   Y6, Y5, Y8
+	VPUNPCKHBW   Y6, Y5, Y6
+	VPSHUFB      Y8, Y2, Y8
+	VPSHUFB      Y6, Y2, Y6
+	VPMADDUBSW   (DX)(R8*1), Y8, Y5
+	VPMADDUBSW   32(DX)(R8*1), Y6, Y9
+	VPADDW       Y9, Y5, Y5
+	VPADDW       64(DX)(R8*1), Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       96(DX)(R8*1), Y7, Y9
+	VFMADD231PS  Y5, Y9, Y3
+	VPMADDUBSW   (BX)(R8*1), Y8, Y5
+	VPMADDUBSW   32(BX)(R8*1), Y6, Y6
+	VPADDW       Y6, Y5, Y5
+	VPADDW       64(BX)(R8*1), Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       96(BX)(R8*1), Y7, Y6
+	VFMADD231PS  Y5, Y6, Y4
+	ADDQ         $0x00000080, R8
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x02, R9
+	DECQ         DI
+	JNZ          step
+	MOVQ         stride+8(FP), DI
+	MOVQ         AX, R8
+	VEXTRACTF128 $0x01, Y3, X5
+	VADDPS       X5, X3, X3
+	VHADDPS      X3, X3, X3
+	VHADDPS      X3, X3, X3
+	VMOVSS       X3, (R8)
+	ADDQ         DI, R8
+	VEXTRACTF128 $0x01, Y4, X3
+	VADDPS       X3, X4, X4
+	VHADDPS      X4, X4, X4
+	VHADDPS      X4, X4, X4
+	VMOVSS       X4, (R8)
+	ADDQ         $0x04, AX
+	DECQ         CX
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func int8MXFP4x4(y *float32, stride int, x0 *byte, x1 *byte, x2 *byte, x3 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·int8MXFP4x4(SB), NOSPLIT, $0-80
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+64(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    x1+24(FP), BX
+	MOVQ    x2+32(FP), SI
+	MOVQ    x3+40(FP), DI
+	MOVQ    data+48(FP), R8
+	MOVQ    scales+56(FP), R11
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU int16_ones<>+0(SB), Y1
+	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	LEAQ    ·halfE8M0+0(SB), R12
+
+row:
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	MOVQ   steps+72(FP), R9
+	XORQ   R10, R10
+
+step:
+	PREFETCHT0   1024(R8)
+	MOVBQZX      (R11), R13
+	VBROADCASTSS (R12)(R13*4), Y9
+	MOVBQZX      1(R11), R13
+	VBROADCASTSS (R12)(R13*4), Y10
+	VPBLENDD     $0xf0, Y10, Y9, Y9
+	VMOVDQU      (R8), Y7
+	VPSRLW       $0x04, Y7, Y8
+	VPAND        Y0, Y7, Y7
+	VPAND        Y0, Y8, Y8
+	VPUNPCKLBW   Y8, Y7, Y10
+	VPUNPCKHBW   Y8, Y7, Y8
+	VPSHUFB      Y10, Y2, Y10
+	VPSHUFB      Y8, Y2, Y8
+	VPMADDUBSW   (DX)(R10*1), Y10, Y7
+	VPMADDUBSW   32(DX)(R10*1), Y8, Y11
+	VPADDW       Y11, Y7, Y7
+	VPADDW       64(DX)(R10*1), Y7, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       96(DX)(R10*1), Y9, Y11
+	VFMADD231PS  Y7, Y11, Y3
+	VPMADDUBSW   (BX)(R10*1), Y10, Y7
+	VPMADDUBSW   32(BX)(R10*1), Y8, Y11
+	VPADDW       Y11, Y7, Y7
+	VPADDW       64(BX)(R10*1), Y7, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       96(BX)(R10*1), Y9, Y11
+	VFMADD231PS  Y7, Y11, Y4
+	VPMADDUBSW   (SI)(R10*1), Y10, Y7
+	VPMADDUBSW   32(SI)(R10*1), Y8, Y11
+	VPADDW       Y11, Y7, Y7
+	VPADDW       64(SI)(R10*1), Y7, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       96(SI)(R10*1), Y9, Y11
+	VFMADD231PS  Y7, Y11, Y5
+	VPMADDUBSW   (DI)(R10*1), Y10, Y7
+	VPMADDUBSW   32(DI)(R10*1), Y8, Y8
+	VPADDW       Y8, Y7, Y7
+	VPADDW       64(DI)(R10*1), Y7, Y7
+	VPMADDWD     Y1, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       96(DI)(R10*1), Y9, Y8
+	VFMADD231PS  Y7, Y8, Y6
+	ADDQ         $0x00000080, R10
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x02, R11
+	DECQ         R9
+	JNZ          step
+	MOVQ         stride+8(FP), R9
+	MOVQ         AX, R10
+	VEXTRACTF128 $0x01, Y3, X7
+	VADDPS       X7, X3, X3
+	VHADDPS      X3, X3, X3
+	VHADDPS      X3, X3, X3
+	VMOVSS       X3, (R10)
+	ADDQ         R9, R10
+	VEXTRACTF128 $0x01, Y4, X3
+	VADDPS       X3, X4, X4
+	VHADDPS      X4, X4, X4
+	VHADDPS      X4, X4, X4
+	VMOVSS       X4, (R10)
+	ADDQ         R9, R10
+	VEXTRACTF128 $0x01, Y5, X3
+	VADDPS       X3, X5, X5
+	VHADDPS      X5, X5, X5
+	VHADDPS      X5, X5, X5
+	VMOVSS       X5, (R10)
+	ADDQ         R9, R10
+	VEXTRACTF128 $0x01, Y6, X3
+	VADDPS       X3, X6, X6
+	VHADDPS      X6, X6, X6
+	VHADDPS      X6, X6, X6
+	VMOVSS       X6, (R10)
+	ADDQ         $0x04, AX
+	DECQ         CX
+	JNZ          row
+	VZEROUPPER
+	RET
+
+// func int8MXFP4GGMLx1(y *float32, stride int, x0 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·int8MXFP4GGMLx1(SB), NOSPLIT, $0-56
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+40(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    data+24(FP), BX
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU int16_ones<>+0(SB), Y1
+	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	LEAQ    ·halfE8M0+0(SB), R8
+
+row:
+	VXORPS Y3, Y3, Y3
+	MOVQ   steps+48(FP), SI
+	XORQ   DI, DI
+
+step:
+	PREFETCHT0     1024(BX)
+	MOVBQZX        (BX), R9
+	VBROADCASTSS   (R8)(R9*4), Y6
+	MOVBQZX        17(BX), R9
+	VBROADCASTSS   (R8)(R9*4), Y4
+	VPBLENDD       $0xf0, Y4, Y6, Y6
+	VBROADCASTI128 1(BX), Y4
+	VPBLENDD       $0xf0, 2(BX), Y4, Y4
+	VPSRLW         $0x04, Y4, Y5
+	VPAND          Y0, Y4, Y4
+	VPAND          Y0, Y5, Y5
+	VPSHUFB        Y4, Y2, Y4
+	VPSHUFB        Y5, Y2, Y5
+	VPMADDUBSW     (DX)(DI*1), Y4, Y4
+	VPMADDUBSW     32(DX)(DI*1), Y5, Y5
+	VPADDW         Y5, Y4, Y4
+	VPADDW         64(DX)(DI*1), Y4, Y4
+	VPMADDWD       Y1, Y4, Y4
+	VCVTDQ2PS      Y4, Y4
+	VMULPS         96(DX)(DI*1), Y6, Y5
+	VFMADD231PS    Y4, Y5, Y3
+	ADDQ           $0x00000080, DI
+	ADDQ           $0x00000022, BX
+	DECQ           SI
+	JNZ            step
+	MOVQ           stride+8(FP), SI
+	MOVQ           AX, SI
+	VEXTRACTF128   $0x01, Y3, X4
+	VADDPS         X4, X3, X3
+	VHADDPS        X3, X3, X3
+	VHADDPS        X3, X3, X3
+	VMOVSS         X3, (SI)
+	ADDQ           $0x04, AX
+	DECQ           CX
+	JNZ            row
+	VZEROUPPER
+	RET
+
+// func int8MXFP4GGMLx2(y *float32, stride int, x0 *byte, x1 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·int8MXFP4GGMLx2(SB), NOSPLIT, $0-64
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+48(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    x1+24(FP), BX
+	MOVQ    data+32(FP), SI
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU int16_ones<>+0(SB), Y1
+	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	LEAQ    ·halfE8M0+0(SB), R9
+
+row:
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   steps+56(FP), DI
+	XORQ   R8, R8
+
+step:
+	PREFETCHT0     1024(SI)
+	MOVBQZX        (SI), R10
+	VBROADCASTSS   (R9)(R10*4), Y7
+	MOVBQZX        17(SI), R10
+	VBROADCASTSS   (R9)(R10*4), Y5
+	VPBLENDD       $0xf0, Y5, Y7, Y7
+	VBROADCASTI128 1(SI), Y5
+	VPBLENDD       $0xf0, 2(SI), Y5, Y5
+	VPSRLW         $0x04, Y5, Y6
+	VPAND          Y0, Y5, Y5
+	VPAND          Y0, Y6, Y6
+	VPSHUFB        Y5, Y2, Y5
+	VPSHUFB        Y6, Y2, Y6
+	VPMADDUBSW     (DX)(R8*1), Y5, Y8
+	VPMADDUBSW     32(DX)(R8*1), Y6, Y9
+	VPADDW         Y9, Y8, Y8
+	VPADDW         64(DX)(R8*1), Y8, Y8
+	VPMADDWD       Y1, Y8, Y8
+	VCVTDQ2PS      Y8, Y8
+	VMULPS         96(DX)(R8*1), Y7, Y9
+	VFMADD231PS    Y8, Y9, Y3
+	VPMADDUBSW     (BX)(R8*1), Y5, Y5
+	VPMADDUBSW     32(BX)(R8*1), Y6, Y6
+	VPADDW         Y6, Y5, Y5
+	VPADDW         64(BX)(R8*1), Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         96(BX)(R8*1), Y7, Y6
+	VFMADD231PS    Y5, Y6, Y4
+	ADDQ           $0x00000080, R8
+	ADDQ           $0x00000022, SI
+	DECQ           DI
+	JNZ            step
+	MOVQ           stride+8(FP), DI
+	MOVQ           AX, R8
+	VEXTRACTF128   $0x01, Y3, X5
+	VADDPS         X5, X3, X3
+	VHADDPS        X3, X3, X3
+	VHADDPS        X3, X3, X3
+	VMOVSS         X3, (R8)
+	ADDQ           DI, R8
+	VEXTRACTF128   $0x01, Y4, X3
+	VADDPS         X3, X4, X4
+	VHADDPS        X4, X4, X4
+	VHADDPS        X4, X4, X4
+	VMOVSS         X4, (R8)
+	ADDQ           $0x04, AX
+	DECQ           CX
+	JNZ            row
+	VZEROUPPER
+	RET
+
+// func int8MXFP4GGMLx4(y *float32, stride int, x0 *byte, x1 *byte, x2 *byte, x3 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·int8MXFP4GGMLx4(SB), NOSPLIT, $0-80
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+64(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    x1+24(FP), BX
+	MOVQ    x2+32(FP), SI
+	MOVQ    x3+40(FP), DI
+	MOVQ    data+48(FP), R8
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU int16_ones<>+0(SB), Y1
+	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	LEAQ    ·halfE8M0+0(SB), R11
+
+row:
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	MOVQ   steps+72(FP), R9
+	XORQ   R10, R10
+
+step:
+	PREFETCHT0     1024(R8)
+	MOVBQZX        (R8), R12
+	VBROADCASTSS   (R11)(R12*4), Y9
+	MOVBQZX        17(R8), R12
+	VBROADCASTSS   (R11)(R12*4), Y7
+	VPBLENDD       $0xf0, Y7, Y9, Y9
+	VBROADCASTI128 1(R8), Y7
+	VPBLENDD       $0xf0, 2(R8), Y7, Y7
+	VPSRLW         $0x04, Y7, Y8
+	VPAND          Y0, Y7, Y7
+	VPAND          Y0, Y8, Y8
+	VPSHUFB        Y7, Y2, Y7
+	VPSHUFB        Y8, Y2, Y8
+	VPMADDUBSW     (DX)(R10*1), Y7, Y10
+	VPMADDUBSW     32(DX)(R10*1), Y8, Y11
+	VPADDW         Y11, Y10, Y10
+	VPADDW         64(DX)(R10*1), Y10, Y10
+	VPMADDWD       Y1, Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         96(DX)(R10*1), Y9, Y11
+	VFMADD231PS    Y10, Y11, Y3
+	VPMADDUBSW     (BX)(R10*1), Y7, Y10
+	VPMADDUBSW     32(BX)(R10*1), Y8, Y11
+	VPADDW         Y11, Y10, Y10
+	VPADDW         64(BX)(R10*1), Y10, Y10
+	VPMADDWD       Y1, Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         96(BX)(R10*1), Y9, Y11
+	VFMADD231PS    Y10, Y11, Y4
+	VPMADDUBSW     (SI)(R10*1), Y7, Y10
+	VPMADDUBSW     32(SI)(R10*1), Y8, Y11
+	VPADDW         Y11, Y10, Y10
+	VPADDW         64(SI)(R10*1), Y10, Y10
+	VPMADDWD       Y1, Y10, Y10
+	VCVTDQ2PS      Y10, Y10
+	VMULPS         96(SI)(R10*1), Y9, Y11
+	VFMADD231PS    Y10, Y11, Y5
+	VPMADDUBSW     (DI)(R10*1), Y7, Y7
+	VPMADDUBSW     32(DI)(R10*1), Y8, Y8
+	VPADDW         Y8, Y7, Y7
+	VPADDW         64(DI)(R10*1), Y7, Y7
+	VPMADDWD       Y1, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         96(DI)(R10*1), Y9, Y8
+	VFMADD231PS    Y7, Y8, Y6
+	ADDQ           $0x00000080, R10
+	ADDQ           $0x00000022, R8
+	DECQ           R9
+	JNZ            step
+	MOVQ           stride+8(FP), R9
+	MOVQ           AX, R10
+	VEXTRACTF128   $0x01, Y3, X7
+	VADDPS         X7, X3, X3
+	VHADDPS        X3, X3, X3
+	VHADDPS        X3, X3, X3
+	VMOVSS         X3, (R10)
+	ADDQ           R9, R10
+	VEXTRACTF128   $0x01, Y4, X3
+	VADDPS         X3, X4, X4
+	VHADDPS        X4, X4, X4
+	VHADDPS        X4, X4, X4
+	VMOVSS         X4, (R10)
+	ADDQ           R9, R10
+	VEXTRACTF128   $0x01, Y5, X3
+	VADDPS         X3, X5, X5
+	VHADDPS        X5, X5, X5
+	VHADDPS        X5, X5, X5
+	VMOVSS         X5, (R10)
+	ADDQ           R9, R10
+	VEXTRACTF128   $0x01, Y6, X3
+	VADDPS         X3, X6, X6
+	VHADDPS        X6, X6, X6
+	VHADDPS        X6, X6, X6
+	VMOVSS         X6, (R10)
+	ADDQ           $0x04, AX
+	DECQ           CX
+	JNZ            row
+	VZEROUPPER
+	RET
+
+// func int8MXFP4Ollamax1(y *float32, stride int, x0 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·int8MXFP4Ollamax1(SB), NOSPLIT, $0-56
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+40(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    data+24(FP), BX
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU int16_ones<>+0(SB), Y1
+	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	LEAQ    ·halfE8M0+0(SB), R8
+
+row:
+	VXORPS Y3, Y3, Y3
+	MOVQ   steps+48(FP), SI
+	XORQ   DI, DI
+
+step:
+	PREFETCHT0     1024(BX)
+	MOVBQZX        (BX), R9
+	VBROADCASTSS   (R8)(R9*4), Y6
+	MOVBQZX        17(BX), R9
+	VBROADCASTSS   (R8)(R9*4), Y7
+	VPBLENDD       $0xf0, Y7, Y6, Y6
+	VBROADCASTI128 1(BX), Y4
+	VPBLENDD       $0xf0, 2(BX), Y4, Y4
+	VPSRLW         $0x04, Y4, Y5
+	VPAND          Y0, Y4, Y4
+	VPAND          Y0, Y5, Y5
+	VPUNPCKLBW     Y5, Y4, Y7
+	VPUNPCKHBW     Y5, Y4, Y5
+	VPSHUFB        Y7, Y2, Y7
+	VPSHUFB        Y5, Y2, Y5
+	VPMADDUBSW     (DX)(DI*1), Y7, Y4
+	VPMADDUBSW     32(DX)(DI*1), Y5, Y5
+	VPADDW         Y5, Y4, Y4
+	VPADDW         64(DX)(DI*1), Y4, Y4
+	VPMADDWD       Y1, Y4, Y4
+	VCVTDQ2PS      Y4, Y4
+	VMULPS         96(DX)(DI*1), Y6, Y5
+	VFMADD231PS    Y4, Y5, Y3
+	ADDQ           $0x00000080, DI
+	ADDQ           $0x00000022, BX
+	DECQ           SI
+	JNZ            step
+	MOVQ           stride+8(FP), SI
+	MOVQ           AX, SI
+	VEXTRACTF128   $0x01, Y3, X4
+	VADDPS         X4, X3, X3
+	VHADDPS        X3, X3, X3
+	VHADDPS        X3, X3, X3
+	VMOVSS         X3, (SI)
+	ADDQ           $0x04, AX
+	DECQ           CX
+	JNZ            row
+	VZEROUPPER
+	RET
+
+// func int8MXFP4Ollamax2(y *float32, stride int, x0 *byte, x1 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·int8MXFP4Ollamax2(SB), NOSPLIT, $0-64
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+48(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    x1+24(FP), BX
+	MOVQ    data+32(FP), SI
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU int16_ones<>+0(SB), Y1
+	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	LEAQ    ·halfE8M0+0(SB), R9
+
+row:
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   steps+56(FP), DI
+	XORQ   R8, R8
+
+step:
+	PREFETCHT0     1024(SI)
+	MOVBQZX        (SI), R10
+	VBROADCASTSS   (R9)(R10*4), Y7
+	MOVBQZX        17(SI), R10
+	VBROADCASTSS   (R9)(R10*4), Y8
+	VPBLENDD       $0xf0, Y8, Y7, Y7
+	VBROADCASTI128 1(SI), Y5
+	VPBLENDD       $0xf0, 2(SI), Y5, Y5
+	VPSRLW         $0x04, Y5, Y6
+	VPAND          Y0, Y5, Y5
+	VPAND          Y0, Y6, Y6
+	VPUNPCKLBW     Y6, Y5, Y8
+	VPUNPCKHBW     Y6, Y5, Y6
+	VPSHUFB        Y8, Y2, Y8
+	VPSHUFB        Y6, Y2, Y6
+	VPMADDUBSW     (DX)(R8*1), Y8, Y5
+	VPMADDUBSW     32(DX)(R8*1), Y6, Y9
+	VPADDW         Y9, Y5, Y5
+	VPADDW         64(DX)(R8*1), Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         96(DX)(R8*1), Y7, Y9
+	VFMADD231PS    Y5, Y9, Y3
+	VPMADDUBSW     (BX)(R8*1), Y8, Y5
+	VPMADDUBSW     32(BX)(R8*1), Y6, Y6
+	VPADDW         Y6, Y5, Y5
+	VPADDW         64(BX)(R8*1), Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         96(BX)(R8*1), Y7, Y6
+	VFMADD231PS    Y5, Y6, Y4
+	ADDQ           $0x00000080, R8
+	ADDQ           $0x00000022, SI
+	DECQ           DI
+	JNZ            step
+	MOVQ           stride+8(FP), DI
+	MOVQ           AX, R8
+	VEXTRACTF128   $0x01, Y3, X5
+	VADDPS         X5, X3, X3
+	VHADDPS        X3, X3, X3
+	VHADDPS        X3, X3, X3
+	VMOVSS         X3, (R8)
+	ADDQ           DI, R8
+	VEXTRACTF128   $0x01, Y4, X3
+	VADDPS         X3, X4, X4
+	VHADDPS        X4, X4, X4
+	VHADDPS        X4, X4, X4
+	VMOVSS         X4, (R8)
+	ADDQ           $0x04, AX
+	DECQ           CX
+	JNZ            row
+	VZEROUPPER
+	RET
+
+// func int8MXFP4Ollamax4(y *float32, stride int, x0 *byte, x1 *byte, x2 *byte, x3 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·int8MXFP4Ollamax4(SB), NOSPLIT, $0-80
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+64(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    x1+24(FP), BX
+	MOVQ    x2+32(FP), SI
+	MOVQ    x3+40(FP), DI
+	MOVQ    data+48(FP), R8
+	VMOVDQU nibble<>+0(SB), Y0
+	VMOVDQU int16_ones<>+0(SB), Y1
+	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	LEAQ    ·halfE8M0+0(SB), R11
+
+row:
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	MOVQ   steps+72(FP), R9
+	XORQ   R10, R10
+
+step:
+	PREFETCHT0     1024(R8)
+	MOVBQZX        (R8), R12
+	VBROADCASTSS   (R11)(R12*4), Y9
+	MOVBQZX        17(R8), R12
+	VBROADCASTSS   (R11)(R12*4), Y10
+	VPBLENDD       $0xf0, Y10, Y9, Y9
+	VBROADCASTI128 1(R8), Y7
+	VPBLENDD       $0xf0, 2(R8), Y7, Y7
+	VPSRLW         $0x04, Y7, Y8
+	VPAND          Y0, Y7, Y7
+	VPAND          Y0, Y8, Y8
+	VPUNPCKLBW     Y8, Y7, Y10
+	VPUNPCKHBW     Y8, Y7, Y8
+	VPSHUFB        Y10, Y2, Y10
+	VPSHUFB        Y8, Y2, Y8
+	VPMADDUBSW     (DX)(R10*1), Y10, Y7
+	VPMADDUBSW     32(DX)(R10*1), Y8, Y11
+	VPADDW         Y11, Y7, Y7
+	VPADDW         64(DX)(R10*1), Y7, Y7
+	VPMADDWD       Y1, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         96(DX)(R10*1), Y9, Y11
+	VFMADD231PS    Y7, Y11, Y3
+	VPMADDUBSW     (BX)(R10*1), Y10, Y7
+	VPMADDUBSW     32(BX)(R10*1), Y8, Y11
+	VPADDW         Y11, Y7, Y7
+	VPADDW         64(BX)(R10*1), Y7, Y7
+	VPMADDWD       Y1, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         96(BX)(R10*1), Y9, Y11
+	VFMADD231PS    Y7, Y11, Y4
+	VPMADDUBSW     (SI)(R10*1), Y10, Y7
+	VPMADDUBSW     32(SI)(R10*1), Y8, Y11
+	VPADDW         Y11, Y7, Y7
+	VPADDW         64(SI)(R10*1), Y7, Y7
+	VPMADDWD       Y1, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         96(SI)(R10*1), Y9, Y11
+	VFMADD231PS    Y7, Y11, Y5
+	VPMADDUBSW     (DI)(R10*1), Y10, Y7
+	VPMADDUBSW     32(DI)(R10*1), Y8, Y8
+	VPADDW         Y8, Y7, Y7
+	VPADDW         64(DI)(R10*1), Y7, Y7
+	VPMADDWD       Y1, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         96(DI)(R10*1), Y9, Y8
+	VFMADD231PS    Y7, Y8, Y6
+	ADDQ           $0x00000080, R10
+	ADDQ           $0x00000022, R8
+	DECQ           R9
+	JNZ            step
+	MOVQ           stride+8(FP), R9
+	MOVQ           AX, R10
+	VEXTRACTF128   $0x01, Y3, X7
+	VADDPS         X7, X3, X3
+	VHADDPS        X3, X3, X3
+	VHADDPS        X3, X3, X3
+	VMOVSS         X3, (R10)
+	ADDQ           R9, R10
+	VEXTRACTF128   $0x01, Y4, X3
+	VADDPS         X3, X4, X4
+	VHADDPS        X4, X4, X4
+	VHADDPS        X4, X4, X4
+	VMOVSS         X4, (R10)
+	ADDQ           R9, R10
+	VEXTRACTF128   $0x01, Y5, X3
+	VADDPS         X3, X5, X5
+	VHADDPS        X5, X5, X5
+	VHADDPS        X5, X5, X5
+	VMOVSS         X5, (R10)
+	ADDQ           R9, R10
+	VEXTRACTF128   $0x01, Y6, X3
+	VADDPS         X3, X6, X6
+	VHADDPS        X6, X6, X6
+	VHADDPS        X6, X6, X6
+	VMOVSS         X6, (R10)
+	ADDQ           $0x04, AX
+	DECQ           CX
+	JNZ            row
+	VZEROUPPER
+	RET
+
+// func int8Q8_0x1(y *float32, stride int, x0 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8Q8_0x1(SB), NOSPLIT, $0-56
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+40(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    data+24(FP), BX
+	VMOVDQU int16_ones<>+0(SB), Y0
+
+row:
+	VXORPS Y1, Y1, Y1
+	MOVQ   steps+48(FP), SI
+	XORQ   DI, DI
+
+step:
+	PREFETCHT0     1024(BX)
+	PREFETCHT0     1088(BX)
+	VPBROADCASTW   (BX), X2
+	VPBROADCASTW   34(BX), X3
+	VPUNPCKLQDQ    X3, X2, X3
+	VCVTPH2PS      X3, Y2
+	VBROADCASTI128 2(BX), Y3
+	VPBLENDD       $0xf0, 20(BX), Y3, Y3
+	VBROADCASTI128 18(BX), Y4
+	VPBLENDD       $0xf0, 36(BX), Y4, Y4
+	VMOVDQU        (DX)(DI*1), Y5
+	VPSIGNB        Y3, Y5, Y5
+	VPABSB         Y3, Y3
+	VPMADDUBSW     Y5, Y3, Y5
+	VPMADDWD       Y0, Y5, Y5
+	VMOVDQU        32(DX)(DI*1), Y3
+	VPSIGNB        Y4, Y3, Y3
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y3, Y4, Y3
+	VPMADDWD       Y0, Y3, Y3
+	VPADDD         Y3, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         96(DX)(DI*1), Y2, Y2
+	VFMADD231PS    Y5, Y2, Y1
+	ADDQ           $0x00000080, DI
+	ADDQ           $0x00000044, BX
+	DECQ           SI
+	JNZ            step
+	MOVQ           stride+8(FP), SI
+	MOVQ           AX, SI
+	VEXTRACTF128   $0x01, Y1, X2
+	VADDPS         X2, X1, X1
+	VHADDPS        X1, X1, X1
+	VHADDPS        X1, X1, X1
+	VMOVSS         X1, (SI)
+	ADDQ           $0x04, AX
+	DECQ           CX
+	JNZ            row
+	VZEROUPPER
+	RET
+
+// func int8Q8_0x2(y *float32, stride int, x0 *byte, x1 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8Q8_0x2(SB), NOSPLIT, $0-64
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+48(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    x1+24(FP), BX
+	MOVQ    data+32(FP), SI
+	VMOVDQU int16_ones<>+0(SB), Y0
+
+row:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	MOVQ   steps+56(FP), DI
+	XORQ   R8, R8
+
+step:
+	PREFETCHT0     1024(SI)
+	PREFETCHT0     1088(SI)
+	VPBROADCASTW   (SI), X3
+	VPBROADCASTW   34(SI), X4
+	VPUNPCKLQDQ    X4, X3, X4
+	VCVTPH2PS      X4, Y3
+	VBROADCASTI128 2(SI), Y4
+	VPBLENDD       $0xf0, 20(SI), Y4, Y4
+	VBROADCASTI128 18(SI), Y5
+	VPBLENDD       $0xf0, 36(SI), Y5, Y5
+	VMOVDQU        (DX)(R8*1), Y7
+	VPSIGNB        Y4, Y7, Y7
+	VPABSB         Y4, Y6
+	VPMADDUBSW     Y7, Y6, Y7
+	VPMADDWD       Y0, Y7, Y7
+	VMOVDQU        32(DX)(R8*1), Y8
+	VPSIGNB        Y5, Y8, Y8
+	VPABSB         Y5, Y6
+	VPMADDUBSW     Y8, Y6, Y8
+	VPMADDWD       Y0, Y8, Y8
+	VPADDD         Y8, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         96(DX)(R8*1), Y3, Y6
+	VFMADD231PS    Y7, Y6, Y1
+	VMOVDQU        (BX)(R8*1), Y6
+	VPSIGNB        Y4, Y6, Y6
+	VPABSB         Y4, Y4
+	VPMADDUBSW     Y6, Y4, Y6
+	VPMADDWD       Y0, Y6, Y6
+	VMOVDQU        32(BX)(R8*1), Y4
+	VPSIGNB        Y5, Y4, Y4
+	VPABSB         Y5, Y5
+	VPMADDUBSW     Y4, Y5, Y4
+	VPMADDWD       Y0, Y4, Y4
+	VPADDD         Y4, Y6, Y6
+	VCVTDQ2PS      Y6, Y6
+	VMULPS         96(BX)(R8*1), Y3, Y3
+	VFMADD231PS    Y6, Y3, Y2
+	ADDQ           $0x00000080, R8
+	ADDQ           $0x00000044, SI
+	DECQ           DI
+	JNZ            step
+	MOVQ           stride+8(FP), DI
+	MOVQ           AX, R8
+	VEXTRACTF128   $0x01, Y1, X3
+	VADDPS         X3, X1, X1
+	VHADDPS        X1, X1, X1
+	VHADDPS        X1, X1, X1
+	VMOVSS         X1, (R8)
+	ADDQ           DI, R8
+	VEXTRACTF128   $0x01, Y2, X1
+	VADDPS         X1, X2, X2
+	VHADDPS        X2, X2, X2
+	VHADDPS        X2, X2, X2
+	VMOVSS         X2, (R8)
+	ADDQ           $0x04, AX
+	DECQ           CX
+	JNZ            row
+	VZEROUPPER
+	RET
+
+// func int8Q8_0x4(y *float32, stride int, x0 *byte, x1 *byte, x2 *byte, x3 *byte, data *byte, scales *byte, rows int, steps int)
+// Requires: AVX, AVX2, F16C, FMA3, MMX+
+TEXT ·int8Q8_0x4(SB), NOSPLIT, $0-80
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+64(FP), CX
+	MOVQ    x0+16(FP), DX
+	MOVQ    x1+24(FP), BX
+	MOVQ    x2+32(FP), SI
+	MOVQ    x3+40(FP), DI
+	MOVQ    data+48(FP), R8
+	VMOVDQU int16_ones<>+0(SB), Y0
+
+row:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   steps+72(FP), R9
+	XORQ   R10, R10
+
+step:
+	PREFETCHT0     1024(R8)
+	PREFETCHT0     1088(R8)
+	VPBROADCASTW   (R8), X5
+	VPBROADCASTW   34(R8), X6
+	VPUNPCKLQDQ    X6, X5, X6
+	VCVTPH2PS      X6, Y5
+	VBROADCASTI128 2(R8), Y6
+	VPBLENDD       $0xf0, 20(R8), Y6, Y6
+	VBROADCASTI128 18(R8), Y7
+	VPBLENDD       $0xf0, 36(R8), Y7, Y7
+	VMOVDQU        (DX)(R10*1), Y9
+	VPSIGNB        Y6, Y9, Y9
+	VPABSB         Y6, Y8
+	VPMADDUBSW     Y9, Y8, Y9
+	VPMADDWD       Y0, Y9, Y9
+	VMOVDQU        32(DX)(R10*1), Y10
+	VPSIGNB        Y7, Y10, Y10
+	VPABSB         Y7, Y8
+	VPMADDUBSW     Y10, Y8, Y10
+	VPMADDWD       Y0, Y10, Y10
+	VPADDD         Y10, Y9, Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         96(DX)(R10*1), Y5, Y8
+	VFMADD231PS    Y9, Y8, Y1
+	VMOVDQU        (BX)(R10*1), Y9
+	VPSIGNB        Y6, Y9, Y9
+	VPABSB         Y6, Y8
+	VPMADDUBSW     Y9, Y8, Y9
+	VPMADDWD       Y0, Y9, Y9
+	VMOVDQU        32(BX)(R10*1), Y10
+	VPSIGNB        Y7, Y10, Y10
+	VPABSB         Y7, Y8
+	VPMADDUBSW     Y10, Y8, Y10
+	VPMADDWD       Y0, Y10, Y10
+	VPADDD         Y10, Y9, Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         96(BX)(R10*1), Y5, Y8
+	VFMADD231PS    Y9, Y8, Y2
+	VMOVDQU        (SI)(R10*1), Y9
+	VPSIGNB        Y6, Y9, Y9
+	VPABSB         Y6, Y8
+	VPMADDUBSW     Y9, Y8, Y9
+	VPMADDWD       Y0, Y9, Y9
+	VMOVDQU        32(SI)(R10*1), Y10
+	VPSIGNB        Y7, Y10, Y10
+	VPABSB         Y7, Y8
+	VPMADDUBSW     Y10, Y8, Y10
+	VPMADDWD       Y0, Y10, Y10
+	VPADDD         Y10, Y9, Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         96(SI)(R10*1), Y5, Y8
+	VFMADD231PS    Y9, Y8, Y3
+	VMOVDQU        (DI)(R10*1), Y8
+	VPSIGNB        Y6, Y8, Y8
+	VPABSB         Y6, Y6
+	VPMADDUBSW     Y8, Y6, Y8
+	VPMADDWD       Y0, Y8, Y8
+	VMOVDQU        32(DI)(R10*1), Y6
+	VPSIGNB        Y7, Y6, Y6
+	VPABSB         Y7, Y7
+	VPMADDUBSW     Y6, Y7, Y6
+	VPMADDWD       Y0, Y6, Y6
+	VPADDD         Y6, Y8, Y8
+	VCVTDQ2PS      Y8, Y8
+	VMULPS         96(DI)(R10*1), Y5, Y5
+	VFMADD231PS    Y8, Y5, Y4
+	ADDQ           $0x00000080, R10
+	ADDQ           $0x00000044, R8
+	DECQ           R9
+	JNZ            step
+	MOVQ           stride+8(FP), R9
+	MOVQ           AX, R10
+	VEXTRACTF128   $0x01, Y1, X5
+	VADDPS         X5, X1, X1
+	VHADDPS        X1, X1, X1
+	VHADDPS        X1, X1, X1
+	VMOVSS         X1, (R10)
+	ADDQ           R9, R10
+	VEXTRACTF128   $0x01, Y2, X1
+	VADDPS         X1, X2, X2
+	VHADDPS        X2, X2, X2
+	VHADDPS        X2, X2, X2
+	VMOVSS         X2, (R10)
+	ADDQ           R9, R10
+	VEXTRACTF128   $0x01, Y3, X1
+	VADDPS         X1, X3, X3
+	VHADDPS        X3, X3, X3
+	VHADDPS        X3, X3, X3
+	VMOVSS         X3, (R10)
+	ADDQ           R9, R10
+	VEXTRACTF128   $0x01, Y4, X1
+	VADDPS         X1, X4, X4
+	VHADDPS        X4, X4, X4
+	VHADDPS        X4, X4, X4
+	VMOVSS         X4, (R10)
+	ADDQ           $0x04, AX
+	DECQ           CX
+	JNZ            row
+	VZEROUPPER
+	RET
+
 // func decodeMXFP4(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
 // Requires: AVX, AVX2, MMX+
 TEXT ·decodeMXFP4(SB), NOSPLIT, $0-48

@@ -114,6 +114,78 @@ func dotCodesBF16(y *float32, x *float32, panel int, data *byte, scales *byte, r
 //go:noescape
 func dotTwoCodesBF16(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
 
+// int8MXFP4x1 multiplies rows of 64*steps weights, one after another in memory, by 1 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8MXFP4x1(y *float32, stride int, x0 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8MXFP4x2 multiplies rows of 64*steps weights, one after another in memory, by 2 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8MXFP4x2(y *float32, stride int, x0 *byte, x1 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8MXFP4x4 multiplies rows of 64*steps weights, one after another in memory, by 4 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8MXFP4x4(y *float32, stride int, x0 *byte, x1 *byte, x2 *byte, x3 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8MXFP4GGMLx1 multiplies rows of 64*steps weights, one after another in memory, by 1 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8MXFP4GGMLx1(y *float32, stride int, x0 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8MXFP4GGMLx2 multiplies rows of 64*steps weights, one after another in memory, by 2 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8MXFP4GGMLx2(y *float32, stride int, x0 *byte, x1 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8MXFP4GGMLx4 multiplies rows of 64*steps weights, one after another in memory, by 4 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8MXFP4GGMLx4(y *float32, stride int, x0 *byte, x1 *byte, x2 *byte, x3 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8MXFP4Ollamax1 multiplies rows of 64*steps weights, one after another in memory, by 1 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8MXFP4Ollamax1(y *float32, stride int, x0 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8MXFP4Ollamax2 multiplies rows of 64*steps weights, one after another in memory, by 2 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8MXFP4Ollamax2(y *float32, stride int, x0 *byte, x1 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8MXFP4Ollamax4 multiplies rows of 64*steps weights, one after another in memory, by 4 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8MXFP4Ollamax4(y *float32, stride int, x0 *byte, x1 *byte, x2 *byte, x3 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8Q8_0x1 multiplies rows of 64*steps weights, one after another in memory, by 1 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8Q8_0x1(y *float32, stride int, x0 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8Q8_0x2 multiplies rows of 64*steps weights, one after another in memory, by 2 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8Q8_0x2(y *float32, stride int, x0 *byte, x1 *byte, data *byte, scales *byte, rows int, steps int)
+
+// int8Q8_0x4 multiplies rows of 64*steps weights, one after another in memory, by 4 of rounded activations, and writes the
+// results of each of these stride bytes behind those of the one before. rows and steps are at least 1.
+//
+//go:noescape
+func int8Q8_0x4(y *float32, stride int, x0 *byte, x1 *byte, x2 *byte, x3 *byte, data *byte, scales *byte, rows int, steps int)
+
 // decodeMXFP4 writes rows of 64*steps weights, one after another in memory, as float32: four chains a row, panel bytes each.
 //
 //go:noescape

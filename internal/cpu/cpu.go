@@ -3,7 +3,7 @@
 // assembly replace the hot loops (kernels.go). In each level one output value is always computed by the same operations
 // in the same order, whatever else is in the batch, however prompts are cut into chunks and however many threads run;
 // between levels sums differ in their last bits. It never copies a checkpoint's weights and never rounds activations,
-// keys or values below float32.
+// keys or values below float32, unless int8 activations are asked for (int8.go).
 package cpu
 
 import (
@@ -18,6 +18,7 @@ import (
 // Options configure the device; the zero value uses every core and the best level of kernels.
 type Options struct {
 	Threads int    // 0: GOMAXPROCS
+	Int8    bool   // round activations to int8 where weights are integers times a scale: lossy
 	Level   string // "portable", "avx2", "avx512", "neon"; "": what HEARTH_CPU names, or the best that works here
 }
 
@@ -26,6 +27,7 @@ type Device struct {
 	threads int
 	nodes   [][]int // processors of each NUMA node
 	level   level
+	int8    bool
 	note    string // why a better level is not used
 }
 
@@ -45,7 +47,7 @@ func New(o Options) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
-	return &Device{threads: o.Threads, nodes: numaNodes(), level: l, note: note}, nil
+	return &Device{threads: o.Threads, nodes: numaNodes(), level: l, int8: o.Int8, note: note}, nil
 }
 
 // Info describes the processor and the machine's memory.
@@ -73,7 +75,11 @@ func (d *Device) NewSession(spec device.Spec, lim device.Limits) (device.Session
 	if err := checkSpec(&spec, &lim); err != nil {
 		return nil, err
 	}
-	return newSession(spec, lim, d.threads, d.nodes, &d.level.kernels), nil
+	s := newSession(spec, lim, d.threads, d.nodes, &d.level.kernels)
+	if d.int8 {
+		s.roundActivations()
+	}
+	return s, nil
 }
 
 func checkSpec(s *device.Spec, l *device.Limits) error {

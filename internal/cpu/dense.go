@@ -47,7 +47,7 @@ func rmsNorm(dst, x, g []float32, eps float32, at []int32) {
 // tiles of one weight's rows.
 type linearJob struct {
 	s        *session
-	x        []float32 // in the level's order
+	x        activations
 	n        int
 	segments [3]segment
 	count    int
@@ -62,7 +62,7 @@ type segment struct {
 	items  int
 }
 
-func (j *linearJob) begin(x []float32, n int) { j.x, j.n, j.count = x, n, 0 }
+func (j *linearJob) begin(x activations, n int) { j.x, j.n, j.count = x, n, 0 }
 
 func (j *linearJob) put(s segment) {
 	j.segments[j.count] = s
@@ -109,7 +109,7 @@ func (j *linearJob) do(w *worker, item int) {
 
 func (j *linearJob) tile(w *worker, seg *segment, first, r int) {
 	rows := seg.weight.Rows
-	w.product(seg.weight, first, r, j.x, nil, j.n)
+	w.multiply(seg.weight, first, r, j.x, nil, j.n)
 	for i := range j.n {
 		dst, y := seg.y[i*rows+first:i*rows+first+r], w.y[i*tileRows:i*tileRows+r]
 		if seg.bias != nil {

@@ -20,6 +20,10 @@ type kernels struct {
 	// [*, width] row-major; rows nil stands for 0..n-1. ahead is what will be decoded next.
 	mul func(w *worker, x []float32, rows []int32, n, width, r int, ahead []byte)
 
+	// int8 fills w.y[i*tileRows+j] with x[rows[i]] · row first+j of p, whose weights are integers (hasIntegers), for r rows
+	// of weights.
+	int8 func(w *worker, x []int8Step, rows []int32, n int, p *dtype.Plane, first, r int)
+
 	// scores fills dst[h*stride+i] with q[h] · k[i] for rows of d values.
 	scores func(dst []float32, stride int, q []float32, heads int, k []float32, keys, d int)
 
@@ -41,6 +45,7 @@ func portable() kernels {
 		direct: func(*worker, []float32, []int32, int, *dtype.Plane, int, int) bool { return false },
 		decode: func(_ *worker, dst []float32, p *dtype.Plane, first, n int) { p.DecodeRows(dst, first, n) },
 		mul:    (*worker).mulTile,
+		int8:   portableInt8,
 		scores: portableScores,
 		softmax: func(scores []float32, scale, sink float32) {
 			for i := range scores {
@@ -80,15 +85,15 @@ func following(p *dtype.Plane, first, r int) []byte {
 
 // productStack is product for one expert of a stack; first and r are even. Where gate and up rows are stored apart, their
 // products are interleaved.
-func (w *worker) productStack(s *dtype.Stack, e, first, r int, x []float32, rows []int32, n int) {
+func (w *worker) productStack(s *dtype.Stack, e, first, r int, x activations, rows []int32, n int) {
 	if s.Odd == nil {
-		w.product(&s.Even[e], first, r, x, rows, n)
+		w.multiply(&s.Even[e], first, r, x, rows, n)
 		return
 	}
 	half := r / 2
-	w.product(&s.Odd[e], first/2, half, x, rows, n)
+	w.multiply(&s.Odd[e], first/2, half, x, rows, n)
 	copy(w.odd, w.y[:n*tileRows])
-	w.product(&s.Even[e], first/2, half, x, rows, n)
+	w.multiply(&s.Even[e], first/2, half, x, rows, n)
 	for i := range n {
 		y, odd := (*[tileRows]float32)(w.y[i*tileRows:]), (*[tileRows]float32)(w.odd[i*tileRows:])
 		for j := half - 1; j >= 0; j-- {

@@ -113,6 +113,7 @@ func (c *expertSpans) item(i, all int) (expert int32, first, end int) {
 // gateUpJob: h = swiglu(W1 t + b1), a span of rows of one expert for all its tokens.
 type gateUpJob struct {
 	s *session
+	x activations
 	expertSpans
 }
 
@@ -123,7 +124,7 @@ func (j *gateUpJob) do(w *worker, item int) {
 	tokens, slots := s.groups.rows(e)
 	for ; first < end; first += tileRows {
 		r := min(tileRows, end-first)
-		w.productStack(&l.GateUp.Weight, int(e), first, r, s.t, tokens, len(tokens))
+		w.productStack(&l.GateUp.Weight, int(e), first, r, j.x, tokens, len(tokens))
 		bias := l.GateUp.Bias[int(e)*2*sp.Intermediate+first:][:r]
 		for i, slot := range slots {
 			h := s.h[int(slot)*in.width:][:in.width]
@@ -148,6 +149,7 @@ func swiglu(gate, up, alpha, limit float32) float32 {
 // downJob: o = W2 h, a span of rows of one expert for all its tokens.
 type downJob struct {
 	s *session
+	x activations
 	expertSpans
 }
 
@@ -158,7 +160,7 @@ func (j *downJob) do(w *worker, item int) {
 	_, slots := s.groups.rows(e)
 	for ; first < end; first += tileRows {
 		r := min(tileRows, end-first)
-		w.productStack(&s.layers[j.layer].Down.Weight, int(e), first, r, s.h, slots, len(slots))
+		w.productStack(&s.layers[j.layer].Down.Weight, int(e), first, r, j.x, slots, len(slots))
 		for i, slot := range slots {
 			copy(s.o[int(slot)*sp.Hidden+first:][:r], w.y[i*tileRows:])
 		}

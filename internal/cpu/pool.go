@@ -31,6 +31,9 @@ type worker struct {
 	scales []float32             // un-nested scales of a tile, one for 64 weights
 	tables [][32]byte            // and the values of codes under them
 	draw   drawScratch
+
+	codes      []int8    // a row of weights that are integers
+	codeScales []float32 // and of their scales, one for 32
 }
 
 // pool shares the items of one operation after another among its workers; the caller is the first of them. The others

@@ -19,6 +19,12 @@ func selfTest(k *kernels) error {
 			return fmt.Errorf("%v: %w", f, err)
 		}
 	}
+	for _, f := range integerFormats() {
+		p := c.plane(f, 7, 128, 0)
+		if err := c.roundedProduct(&p, 7); err != nil {
+			return fmt.Errorf("%v: %w", f, err)
+		}
+	}
 	if err := c.attention(5, 11, 64); err != nil {
 		return err
 	}
@@ -50,6 +56,7 @@ func newChecker(k *kernels, seed uint64) *checker {
 	w := &worker{
 		k: k, tile: make([]float32, tileRows*maxCheckCols), raw: make([]float32, tileRows*maxCheckCols), y: make([]float32, maxCheckBatch*tileRows), odd: make([]float32, maxCheckBatch*tileRows),
 		sums: make([]float32, panelRows*tileRows*k.order.lanes()), at: make([]int, maxCheckBatch), scales: make([]float32, tileRows*maxCheckCols/64), tables: make([][32]byte, tileRows*maxCheckCols/64),
+		codes: make([]int8, maxCheckCols), codeScales: make([]float32, maxCheckCols/int8Block),
 	}
 	return &checker{k: k, w: w, r: rand.New(rand.NewPCG(seed, 11))}
 }

@@ -52,16 +52,19 @@ type session struct {
 	logits []float32 // [logit rows, Vocab]
 	out    []device.Output
 
+	rounded []int8Step // an operation's input in int8; nil unless activations are rounded
+
 	jobs jobs
 }
 
 // input says where the values of a row of activations go.
 type input struct {
+	n     int     // values of a row
 	width int     // of a row
 	at    []int32 // the place of each value; nil: its own
 }
 
-func newInput(o order, n int) input { return input{o.width(n), o.places(n)} }
+func newInput(o order, n int) input { return input{n, o.width(n), o.places(n)} }
 
 // jobs are the operations, kept in the session so that a step allocates nothing.
 type jobs struct {
@@ -75,6 +78,7 @@ type jobs struct {
 	down   downJob
 	sum    sumJob
 	sample sampleJob
+	round  roundJob
 }
 
 // newSession starts the workers; nodes are those of newPool.

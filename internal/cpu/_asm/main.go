@@ -23,6 +23,7 @@ func main() {
 	switch *level {
 	case "avx2":
 		dotKernels(formats())
+		int8Kernels()
 		decodeKernels(formats())
 		scaleKernels()
 		mulKernels()
