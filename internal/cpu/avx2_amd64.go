@@ -46,7 +46,7 @@ func avx2Level() level {
 var avx2Loops = loops{
 	order: woven8,
 	// For more it takes less to decode them once and to multiply by three rows at a time.
-	few: 6,
+	few: 4,
 	rows: []rowKernel{
 		dtype.MXFP4:       {32, 2, dotMXFP4, dotTwoMXFP4, decodeMXFP4},
 		dtype.MXFP4GGML:   {34, 0, dotMXFP4GGML, dotTwoMXFP4GGML, decodeMXFP4GGML},

@@ -75,7 +75,7 @@ func hasCodes(p *dtype.Plane) bool {
 }
 
 func (l *loops) direct(w *worker, x []float32, rows []int32, n int, p *dtype.Plane, first, r int) bool {
-	if n > l.few && (n > 8 || p.Format != dtype.BF16) { // BF16 is decoded in no time
+	if n > l.few {
 		return false
 	}
 	s, ok := l.stream(w, p, first, r)

@@ -13,11 +13,11 @@ import (
 func codeFormats() []format {
 	wide := func(name string, round func(VecVirtual)) format {
 		setup := func() constants { return constants{tables: Load(Param("table"), GP64())} }
-		return format{name: "Codes" + name, bytes: 32, scales: 4, slow: true, table: true, setup: setup, decode: lookUpWide(round)}
+		return format{name: "Codes" + name, bytes: 32, scales: 4, table: true, setup: setup, decode: lookUpWide(round)}
 	}
 	return []format{
 		wide("F32", func(VecVirtual) {}), wide("F16", roundF16),
-		{name: "CodesBF16", bytes: 32, scales: 32, slow: true, setup: wordConstants, decode: decodeCodes},
+		lookedUp(format{name: "CodesBF16", bytes: 32, scales: 32, setup: wordConstants, fetch: fetchCodes, widen: widenPairs(false)}),
 	}
 }
 
@@ -27,13 +27,14 @@ func roundF16(v VecVirtual) {
 	VCVTPH2PS(h, v)
 }
 
-// decodeCodes finds the tables where tablesBF16 left them.
-func decodeCodes(c constants, data, tables Mem, emit func(int, VecVirtual)) {
+// fetchCodes finds the tables where tablesBF16 left them.
+func fetchCodes(c constants, data, tables Mem, words []VecVirtual) []func() {
 	v, low, high := YMM(), YMM(), YMM()
-	VMOVDQU(data, v)
-	VBROADCASTI128(tables, low)
-	VBROADCASTI128(tables.Offset(16), high)
-	lookUp(c, v, low, high, true, pairs(c, false, emit))
+	return append([]func(){
+		func() { VMOVDQU(data, v) },
+		func() { VBROADCASTI128(tables, low) },
+		func() { VBROADCASTI128(tables.Offset(16), high) },
+	}, lookUp(c, v, low, high, words, true)...)
 }
 
 // tablesKernels round to the nearest bfloat16, ties to even. The table comes with its even entries first, so that its

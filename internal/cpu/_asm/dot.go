@@ -46,65 +46,30 @@ func dotKernel(f format) {
 	y, rows := Load(Param("y"), GP64()), Load(Param("rows"), GP64())
 	x := newActivations()
 	in := newStored(f)
-	if f.slow {
-		dotPairs(f, y, rows, x, in)
-	} else {
-		dotRows(f, y, rows, x, in)
+	if f.fetch != nil {
+		in.c = in.c.multiplied()
 	}
-	VZEROUPPER()
-	RET()
-}
-
-// dotRows takes one row after the other, which memory is read best by.
-func dotRows(f format, y, rows Register, x activations, in stored) {
 	Label("row")
 	acc := f.sums()
+	multiply := func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc[g%chains]) }
 	Load(Param("x"), x.at)
 	Load(Param("steps"), in.steps)
-	Label("step")
-	in.prefetch()
-	in.decode(func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc[g%chains]) })
-	in.next(x.at)
-	DECQ(in.steps)
-	JNZ(LabelRef("step"))
+	if f.fetch != nil {
+		in.woven(multiply, x.at)
+	} else {
+		Label("step")
+		in.prefetch()
+		in.decode(multiply)
+		in.next(x.at)
+		DECQ(in.steps)
+		JNZ(LabelRef("step"))
+	}
 	VMOVSS(f.reduce(acc), Mem{Base: y})
 	ADDQ(Imm(4), y)
 	DECQ(rows)
 	JNZ(LabelRef("row"))
-}
-
-// dotPairs takes two rows in turn, step by step: the chains of one alone would wait for their last sums. Memory is still
-// asked for in one sequence: the next two rows while these are at work.
-func dotPairs(f format, y, rows Register, x activations, in stored) {
-	second, line := in.nextRow(), GP64()
-	Label("rows")
-	LEAQ(Mem{Base: in.data.Base, Index: second.data.Index, Scale: 2}, line)
-	CMPQ(rows, Imm(1))
-	JNE(LabelRef("pair"))
-	second.same() // the last row is taken twice
-	Label("pair")
-	acc, acc2 := f.sums(), f.sums()
-	Load(Param("x"), x.at)
-	Load(Param("steps"), in.steps)
-	Label("step")
-	for at := 0; at < 2*f.bytes; at += 64 {
-		PREFETCHT0(Mem{Base: line, Disp: at})
-	}
-	ADDQ(U32(uint32(2*f.bytes)), line)
-	in.decode(func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc[g%chains]) })
-	second.decode(func(g int, v VecVirtual) { VFMADD231PS(x.group(g), v, acc2[g%chains]) })
-	in.next(x.at)
-	DECQ(in.steps)
-	JNZ(LabelRef("step"))
-	VMOVSS(f.reduce(acc), Mem{Base: y})
-	DECQ(rows)
-	JZ(LabelRef("done"))
-	VMOVSS(f.reduce(acc2), Mem{Base: y, Disp: 4})
-	in.skip(second)
-	ADDQ(Imm(8), y)
-	DECQ(rows)
-	JNZ(LabelRef("rows"))
-	Label("done")
+	VZEROUPPER()
+	RET()
 }
 
 // dotTwoKernel multiplies each step, once decoded, by two rows of activations.
@@ -157,37 +122,42 @@ func newStored(f format) stored {
 	return s
 }
 
-// nextRow is the row behind the one that s is at.
-func (s stored) nextRow() stored {
-	size := Load(Param("steps"), GP64())
-	if s.f.scales > 0 {
-		s.scale.Index, s.scale.Scale = GP64(), 1
-		IMUL3Q(U32(uint32(s.f.scales)), size, s.scale.Index)
-	}
-	IMUL3Q(U32(uint32(s.f.bytes)), size, size)
-	s.data.Index, s.data.Scale = size, 1
-	return s
-}
-
-// same makes a next row the first one.
-func (s stored) same() {
-	XORQ(s.data.Index, s.data.Index)
-	if s.f.scales > 0 {
-		XORQ(s.scale.Index, s.scale.Index)
-	}
-}
-
-// skip moves s, which is at its end, to the end of the row behind it.
-func (s stored) skip(next stored) {
-	ADDQ(next.data.Index, s.data.Base)
-	if s.f.scales > 0 {
-		ADDQ(next.scale.Index, s.scale.Base)
-	}
-}
-
 // ahead is how many bytes of rows that follow one another are asked for before they are used: a processor's own prefetcher
 // stops at every page.
 const ahead = 1024
+
+// woven emits the loop over a row's steps where looking a step up is apart from widening it: the next one is looked up
+// while this one is multiplied, portion by portion, so that what waits for what was asked for long before. The
+// processor's schedulers are too small to look that far ahead.
+func (s stored) woven(emit func(g int, v VecVirtual), at Register) {
+	f, words := s.f, wordRegisters()
+	widen := f.widen(s.c, words, emit)
+	all(f.fetch(s.c, s.data, s.scale, words))
+	DECQ(s.steps)
+	JZ(LabelRef("last"))
+	Label("step")
+	s.prefetch()
+	fetch := f.fetch(s.c, s.data.Offset(f.bytes), s.scale.Offset(f.scales), words)
+	n := len(fetch) - 4 // before the look-up
+	for i := range 3 {
+		all(fetch[n*i/3 : n*(i+1)/3])
+		if i < 2 {
+			widen[i]()
+		}
+	}
+	fetch[n]()
+	widen[2]()
+	fetch[n+1]()
+	widen[3]()
+	fetch[n+2]()
+	fetch[n+3]()
+	s.next(at)
+	DECQ(s.steps)
+	JNZ(LabelRef("step"))
+	Label("last")
+	all(widen)
+	s.next(at)
+}
 
 // decode emits the groups of a step.
 func (s stored) decode(emit func(g int, v VecVirtual)) { s.f.decode(s.c, s.data, s.scale, emit) }

@@ -18,8 +18,6 @@ type format struct {
 	bytes int    // of a step in the data stream
 	// scales is how many bytes a step has in a second stream; 0: its scales lie in the data.
 	scales int
-	// slow says that decoding takes longer than reading.
-	slow bool
 	// table says that kernels are given the values of codes.
 	table bool
 	// wide says that registers have sixteen lanes, not eight: avx512_format.go.
@@ -28,6 +26,10 @@ type format struct {
 	setup func() constants
 	// decode emits the weights of a step. It may use eight registers besides the constants'.
 	decode func(c constants, data, scale Mem, emit func(group int, v VecVirtual))
+	// fetch and widen are the halves of decode in portions, where there is a look-up between: the one leaves a step in
+	// words, pairs of bfloat16, the other emits them. The last four portions of fetch are lookUp's.
+	fetch func(c constants, data, scale Mem, words []VecVirtual) []func()
+	widen func(c constants, words []VecVirtual, emit func(group int, v VecVirtual)) []func()
 }
 
 const step = 64
@@ -54,6 +56,8 @@ func (f format) kernel(does string) string {
 type constants struct {
 	nibble VecVirtual // 0x0F in every byte
 	upper  VecVirtual // 0xFFFF0000 in every word of 32 bits
+	up     VecVirtual // 65536 in every word of 32 bits: multiplying by it moves 16 bits up; nil: shifts do that
+	down   VecVirtual // 4096 in every word of 16 bits: the upper half of a product by it is moved four bits down; nil likewise
 	tables Register   // code values: by scale, or sixteen
 
 	// of kernels with sixteen lanes
@@ -66,12 +70,12 @@ type constants struct {
 func formats() []format {
 	return append([]format{
 		mxfp4("MXFP4", 32, 2, apart), mxfp4("MXFP4GGML", 34, 0, blocks17), mxfp4("MXFP4Ollama", 34, 0, blocks17),
-		bf16(), plain("F16", 128, false, decodeF16), plain("F32", 256, false, decodeF32), plain("Q8_0", 68, true, decodeQ8),
+		bf16(), plain("F16", 128, decodeF16), plain("F32", 256, decodeF32), plain("Q8_0", 68, decodeQ8),
 	}, codeFormats()...)
 }
 
-func plain(name string, bytes int, slow bool, decode func(data Mem, emit func(int, VecVirtual))) format {
-	return format{name: name, bytes: bytes, slow: slow, setup: func() constants { return constants{} },
+func plain(name string, bytes int, decode func(data Mem, emit func(int, VecVirtual))) format {
+	return format{name: name, bytes: bytes, setup: func() constants { return constants{} },
 		decode: func(_ constants, data, _ Mem, emit func(int, VecVirtual)) { decode(data, emit) }}
 }
 
@@ -195,29 +199,55 @@ func mxfp4(name string, bytes, scales int, codes func(data, scale Mem) (load fun
 		LEAQ(NewDataAddr(Symbol{Name: "·mxfp4Tables"}, 0), c.tables)
 		return c
 	}
-	decode := func(c constants, data, scale Mem, emit func(int, VecVirtual)) {
+	fetch := func(c constants, data, scale Mem, words []VecVirtual) []func() {
 		load, first, second := codes(data, scale)
 		v, low, high := YMM(), YMM(), YMM()
-		entry := func(scale Mem) (low, high Mem) {
-			i := GP64()
-			MOVBQZX(scale, i)
-			SHLQ(Imm(6), i)
-			low = Mem{Base: c.tables, Index: i, Scale: 1}
-			return low, low.Offset(32)
-		}
-		l, h := entry(first)
-		VMOVDQU(l, low)
-		VMOVDQU(h, high)
-		l, h = entry(second)
-		VPBLENDD(Imm(0xF0), l, low, low)
-		VPBLENDD(Imm(0xF0), h, high, high)
-		load(v)
-		if ggml {
-			VPSHUFB(global("ggml_order", ggmlOrder()), v, v)
-		}
-		lookUp(c, v, low, high, false, pairs(c, ggml, emit))
+		a, b := GP64(), GP64()
+		entry := func(i Register, disp int) Mem { return Mem{Base: c.tables, Index: i, Scale: 1, Disp: disp} }
+		return append([]func(){
+			func() {
+				MOVBQZX(first, a)
+				SHLQ(Imm(6), a)
+				MOVBQZX(second, b)
+				SHLQ(Imm(6), b)
+				load(v)
+				if ggml {
+					VPSHUFB(global("ggml_order", ggmlOrder()), v, v)
+				}
+			},
+			func() {
+				VMOVDQU(entry(a, 0), low)
+				VMOVDQU(entry(a, 32), high)
+			},
+			func() {
+				VPBLENDD(Imm(0xF0), entry(b, 0), low, low)
+				VPBLENDD(Imm(0xF0), entry(b, 32), high, high)
+			},
+		}, lookUp(c, v, low, high, words, false)...)
 	}
-	return format{name: name, bytes: bytes, scales: scales, slow: true, setup: setup, decode: decode}
+	return lookedUp(format{name: name, bytes: bytes, scales: scales, setup: setup, fetch: fetch, widen: widenPairs(ggml)})
+}
+
+// lookedUp adds decode to a format that has its halves: each two words are widened as soon as they are there.
+func lookedUp(f format) format {
+	f.decode = func(c constants, data, scale Mem, emit func(int, VecVirtual)) {
+		words := wordRegisters()
+		fetch, widen := f.fetch(c, data, scale, words), f.widen(c, words, emit)
+		last := len(fetch) - 1
+		all(fetch[:last])
+		all(widen[:2])
+		fetch[last]()
+		all(widen[2:])
+	}
+	return f
+}
+
+func wordRegisters() []VecVirtual { return []VecVirtual{YMM(), YMM(), YMM(), YMM()} }
+
+func all(portions []func()) {
+	for _, p := range portions {
+		p()
+	}
 }
 
 // ggmlOrder brings the bytes of a block of ggml's, elements j low and j+16 high in byte j, to where elements 2j and 2j+1
@@ -246,41 +276,73 @@ func wordConstants() constants {
 	}
 }
 
-// lookUp finds 64 codes in the two tables of bytes, in four words of pairs of bfloat16: two for the lower nibbles and then
-// two for the higher ones, or the other way about.
-func lookUp(c constants, v, low, high VecVirtual, highFirst bool, emit func(word int, v VecVirtual)) {
+// multiplied takes multiplications for shifts: some processors do them elsewhere than shuffles, of which there are many here.
+func (c constants) multiplied() constants {
+	c.up, c.down = load(global32("one_up", 1<<16)), load(global("down", fill(0, 0x10)))
+	return c
+}
+
+// lookUp finds 64 codes in the two tables of bytes: two words for the lower nibbles, then two for the higher ones, or
+// the other way about. It has four portions; the first two words are there after the third, the others after the last.
+// The first two may not be read after the second portion, the others not after the third.
+func lookUp(c constants, v, low, high VecVirtual, words []VecVirtual, highFirst bool) []func() {
 	other := YMM()
-	VPSRLW(Imm(4), v, other)
+	bytes := func(codes, a, b VecVirtual) {
+		VPSHUFB(codes, low, a)
+		VPSHUFB(codes, high, b)
+	}
+	pair := func(a, b, w0, w1 VecVirtual) {
+		VPUNPCKLBW(b, a, w0)
+		VPUNPCKHBW(b, a, w1)
+	}
+	a, b := YMM(), YMM()
 	one, two := v, other
 	if highFirst {
 		one, two = other, v
 	}
-	VPAND(c.nibble, one, one)
-	VPAND(c.nibble, two, two)
-	for i, codes := range []VecVirtual{one, two} {
-		a, b, w := YMM(), YMM(), YMM()
-		VPSHUFB(codes, low, a)
-		VPSHUFB(codes, high, b)
-		VPUNPCKLBW(b, a, w)
-		VPUNPCKHBW(b, a, b)
-		emit(2*i, w)
-		emit(2*i+1, b)
+	return []func(){
+		func() {
+			if c.down != nil {
+				VPMULHUW(c.down, v, other)
+			} else {
+				VPSRLW(Imm(4), v, other)
+			}
+			VPAND(c.nibble, one, one)
+		},
+		func() { bytes(one, a, b) },
+		func() {
+			VPAND(c.nibble, two, two)
+			pair(a, b, words[0], words[1])
+		},
+		func() {
+			bytes(two, low, high)
+			pair(low, high, words[2], words[3])
+		},
 	}
 }
 
-// pairs widens each word's lower bfloat16s and then its upper ones. Word 2k+u has p 0 and p 1; in ggml's order word 2u+p
-// has k 0 and k 1.
-func pairs(c constants, ggml bool, emit func(group int, v VecVirtual)) func(word int, v VecVirtual) {
-	return func(i int, w VecVirtual) {
-		first, second := group(i/2, i%2, 0), group(i/2, i%2, 1)
-		if ggml {
-			first, second = group(0, i/2, i%2), group(1, i/2, i%2)
+// widenPairs gives, of each word of pairs, the lower bfloat16s and then the upper ones. Word 2k+u has p 0 and p 1; in
+// ggml's order word 2u+p has k 0 and k 1.
+func widenPairs(ggml bool) func(constants, []VecVirtual, func(int, VecVirtual)) []func() {
+	return func(c constants, words []VecVirtual, emit func(int, VecVirtual)) (portions []func()) {
+		for i, w := range words {
+			first, second := group(i/2, i%2, 0), group(i/2, i%2, 1)
+			if ggml {
+				first, second = group(0, i/2, i%2), group(1, i/2, i%2)
+			}
+			portions = append(portions, func() {
+				even := YMM()
+				if c.up != nil {
+					VPMULLD(c.up, w, even)
+				} else {
+					VPSLLD(Imm(16), w, even)
+				}
+				VPAND(c.upper, w, w)
+				emit(first, even)
+				emit(second, w)
+			})
 		}
-		even := YMM()
-		VPSLLD(Imm(16), w, even)
-		VPAND(c.upper, w, w)
-		emit(first, even)
-		emit(second, w)
+		return portions
 	}
 }
 
