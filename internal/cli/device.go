@@ -53,7 +53,7 @@ func (f *deviceFlags) add(fs *pflag.FlagSet, s Streams) {
 	fs.Float64Var(&f.gpuMemory, "gpu-memory-utilization", 0, "share of the GPU's memory that may be used (default 0.9)")
 	fs.StringVar(&f.kvCacheType, "kv-cache-dtype", "auto", "keys and values on the GPU: auto (bfloat16), bfloat16 or int8 (half the room, lossy)")
 	fs.StringVar(&f.denseQuant, "dense-quantization", "none", "attention and head on the GPU: none (as stored) or int8 (lossy, faster)")
-	fs.StringVar(&f.activations, "cpu-activations", "float32", "activations on the CPU: float32, or int8 where weights are MXFP4 or Q8_0 (lossy, faster)")
+	fs.StringVar(&f.activations, "cpu-activations", "float32", "activations on the CPU: float32, or int8 where weights are MXFP4 or Q8_0 (lossy; prompts and batches are faster)")
 }
 
 // gpuTokens is how many tokens a GPU computes in one step unless a flag says so: tensor cores want full tiles.
