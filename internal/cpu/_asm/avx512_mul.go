@@ -14,7 +14,7 @@ func mulKernels16() {
 	for rows := 1; rows <= 6; rows++ {
 		mulKernel16(rows)
 	}
-	reduceKernel16()
+	reduceKernel("zmmReduceRows", "sixteen", ZMM, reduce16x4)
 }
 
 func mulKernel16(rows int) {
@@ -83,27 +83,6 @@ func param(name string) Mem {
 		panic(err)
 	}
 	return p.Addr
-}
-
-func reduceKernel16() {
-	TEXT("zmmReduceRows", NOSPLIT, "func(y *float32, stride int, sums *float32, rows int)")
-	Doc("zmmReduceRows adds the sixteen lanes of four sums a row, and writes four results a row, rows of y stride bytes apart.")
-	Pragma("noescape")
-	y, stride := Load(Param("y"), GP64()), Load(Param("stride"), GP64())
-	sums, rows := Load(Param("sums"), GP64()), Load(Param("rows"), GP64())
-	Label("row")
-	acc := make([]VecVirtual, 4)
-	for i := range acc {
-		acc[i] = ZMM()
-		VMOVUPS(Mem{Base: sums, Disp: 64 * i}, acc[i])
-	}
-	VMOVUPS(reduce16x4(acc), Mem{Base: y})
-	ADDQ(U32(256), sums)
-	ADDQ(stride, y)
-	DECQ(rows)
-	JNZ(LabelRef("row"))
-	VZEROUPPER()
-	RET()
 }
 
 // scoreKernels16 emit q[i] · k[j] for one to four heads and four keys: short rows, one chain.

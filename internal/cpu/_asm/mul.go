@@ -15,7 +15,7 @@ func mulKernels() {
 	for rows := 1; rows <= 3; rows++ {
 		mulKernel(rows)
 	}
-	reduceKernel()
+	reduceKernel("reduceRows", "eight", YMM, reduce4)
 }
 
 func mulKernel(rows int) {
@@ -85,20 +85,22 @@ func mulKernel(rows int) {
 	RET()
 }
 
-func reduceKernel() {
-	TEXT("reduceRows", NOSPLIT, "func(y *float32, stride int, sums *float32, rows int)")
-	Doc("reduceRows adds the eight lanes of four sums a row, and writes four results a row, rows of y stride bytes apart.")
+// reduceKernel emits the sums of four registers' lanes, row after row.
+func reduceKernel(name, lanes string, register func() VecVirtual, reduce func([]VecVirtual) Op) {
+	TEXT(name, NOSPLIT, "func(y *float32, stride int, sums *float32, rows int)")
+	Doc(fmt.Sprintf("%s adds the %s lanes of four sums a row, and writes four results a row, rows of y stride bytes apart.", name, lanes))
 	Pragma("noescape")
 	y, stride := Load(Param("y"), GP64()), Load(Param("stride"), GP64())
 	sums, rows := Load(Param("sums"), GP64()), Load(Param("rows"), GP64())
 	Label("row")
-	acc := make([]VecVirtual, 4)
+	acc, size := make([]VecVirtual, 4), 0
 	for i := range acc {
-		acc[i] = YMM()
-		VMOVUPS(Mem{Base: sums, Disp: 32 * i}, acc[i])
+		acc[i] = register()
+		VMOVUPS(Mem{Base: sums, Disp: size}, acc[i])
+		size += int(acc[i].Size())
 	}
-	VMOVUPS(reduce4(acc), Mem{Base: y})
-	ADDQ(U32(128), sums)
+	VMOVUPS(reduce(acc), Mem{Base: y})
+	ADDQ(U32(uint32(size)), sums)
 	ADDQ(stride, y)
 	DECQ(rows)
 	JNZ(LabelRef("row"))
