@@ -112,7 +112,7 @@ func chat(ctx context.Context, arg string, f *chatFlags, o tui.Options) (err err
 	p := &printer{w: o.Err, width: 10}
 	r.describeChanges(p)
 	r.describeNotes(p)
-	r.warm(io.Discard, log) // the terminal is the conversation's
+	r.warm(o.Err, io.Discard, log) // once it has begun, the terminal is the conversation's
 	date, err := dateMode("today", time.Now)
 	if err != nil {
 		return err

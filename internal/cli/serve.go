@@ -97,7 +97,7 @@ func serve(ctx context.Context, s Streams, arg string, f *serveFlags) error {
 	}
 	p := &printer{w: s.Err, width: 10}
 	r.describe(p)
-	r.warm(s.Err, log)
+	r.warm(s.Err, s.Err, log)
 	p.line("ready", "http://%s/v1 after %.2f s (Ctrl-C stops)", l.Addr(), time.Since(start).Seconds())
 	if f.portFile != "" {
 		if err := writePort(f.portFile, l.Addr().(*net.TCPAddr).Port); err != nil {

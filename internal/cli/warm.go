@@ -11,8 +11,9 @@ import (
 )
 
 // warm brings weights that are read in place into memory, in the background and with a line of progress every few seconds
-// if that takes a while. Until it is through, answers come at the disk's speed. Close ends it.
-func (r *loaded) warm(w io.Writer, log *slog.Logger) {
+// if that takes a while. Until it is through, answers come at the disk's speed. Close ends it. That there is too little
+// memory is told to w, progress to lines.
+func (r *loaded) warm(w, lines io.Writer, log *slog.Logger) {
 	total := r.model.WarmBytes()
 	if total == 0 {
 		return
@@ -31,7 +32,7 @@ func (r *loaded) warm(w io.Writer, log *slog.Logger) {
 	}
 	go func() {
 		defer close(ended)
-		p := newProgress(struct{ io.Writer }{w}, "reading weights", total, false) // lines, since others write here too
+		p := newProgress(struct{ io.Writer }{lines}, "reading weights", total, false) // never redrawn: others write here too
 		p.set(0)
 		err := r.model.Warm(ctx, p.set)
 		if err != nil && !errors.Is(err, context.Canceled) {

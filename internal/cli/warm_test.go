@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -17,12 +18,12 @@ func TestWarm(t *testing.T) {
 	var out strings.Builder
 	free := r.device.Free
 	r.device.Free = 1000
-	r.warm(&out, slog.New(slog.DiscardHandler))
+	r.warm(&out, io.Discard, slog.New(slog.DiscardHandler))
 	if got := out.String(); !strings.Contains(got, "do not fit into the 1000 B") || r.stopWarming != nil {
 		t.Errorf("with too little memory: %q", got)
 	}
 	r.device.Free = free
-	r.warm(&out, slog.New(slog.DiscardHandler))
+	r.warm(&out, io.Discard, slog.New(slog.DiscardHandler))
 	if r.stopWarming == nil {
 		t.Error("nothing is warmed")
 	}
