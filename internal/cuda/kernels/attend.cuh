@@ -70,7 +70,7 @@ struct Cache {
 
   // The row of a position that is visible to the sequence. 16 positions from a multiple of 16 on are neighbours.
   METHOD u32 row(int sequence, int position, int head) const {
-    int block = (int)(((u64)(u32)position * pageReciprocal) >> 32);
+    int block = (int)mulHigh((u32)position, pageReciprocal);
     u32 page = (u32)loadInt(table + sequence * maxBlocks + block);
     return (page * kvHeads + head) * pageSize + (position - block * pageSize);
   }

@@ -109,6 +109,13 @@ DEVICE float warpMax(float v) {
   UNROLL for (int m = 16; m; m >>= 1) v = maxOf(v, shuffleXor(v, m));
   return v;
 }
+// The upper half of a product. An instruction of its own, for safety: where it is written as a shift of a product of 64
+// bits and stands in a loop, ptxas 12.9 and 13.0 make x - mulHigh(x, r) * n wrong (they take a thread's number for 0).
+DEVICE u32 mulHigh(u32 a, u32 b) {
+  u32 r;
+  asm("mul.hi.u32 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
 DEVICE u32 warpMaxU(u32 v) {
   u32 r;
   asm volatile("redux.sync.max.u32 %0, %1, 0xffffffff;" : "=r"(r) : "r"(v));
