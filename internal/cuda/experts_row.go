@@ -7,47 +7,68 @@ import (
 
 // The row kernels: one token, two launches (kernels/experts_row.cuh).
 
+// rowPlan mirrors RowPlan of kernels/experts_row.cuh: how a launch is divided.
+type rowPlan struct {
+	share, extra, segments, groups    int32
+	groupsReciprocal, tilesReciprocal uint32
+	stepSegments, stepGroups          int32
+}
+
 // gateUpRowParams and downRowParams mirror those of kernels/experts_row.cuh.
 type gateUpRowParams struct {
-	w                         expertsArg
-	x, norm, routerBias, acc  devptr
-	h, choice                 devptr
-	experts, topK, segments   int32
-	eps, alpha, limit, factor float32
-	padding                   int32
+	w                                 expertsArg
+	x, norm, routerBias, acc          devptr
+	h, choice                         devptr
+	plan                              rowPlan
+	experts, topK                     int32
+	perCol, eps, alpha, limit, factor float32
+	padding                           int32
 }
 
 type downRowParams struct {
 	w                 expertsArg
 	h, choice, planes devptr
-	topK, segments    int32
+	plan              rowPlan
+	experts, topK     int32
+	halfReciprocal    uint32
+	padding           int32
 }
 
 // expertRowKernels are those of one format.
 type expertRowKernels struct{ gateUp, down *kernel }
 
 // rowLaunch is how a row kernel is launched. It depends on the session alone.
-type rowLaunch struct{ blocks, segments, shared int }
+type rowLaunch struct {
+	blocks, shared int
+	plan           rowPlan
+}
 
 const (
 	expertRowThreads = 512
-	rowGroup         = 3 // chunks
-	rowRing          = expertRowThreads / 32 * rowGroup * 512
-	rowTables        = 256*4 + 8*2*16
-	rowShared        = 96 << 10 // most, of a block
+	expertRowWarps   = expertRowThreads / 32
+	rowGroup         = 3                                       // chunks
+	rowRing          = expertRowWarps * (rowGroup*512 + 3*128) // codes and scales
+	rowMap           = 256 * 4
+	rowStart         = 2 * 16    // of an expert's scales of scales
+	rowShared        = 96 << 10  // most, of a block
+	rowTiles         = 1<<14 - 1 // most, of an expert: the kernels divide by a 32-bit reciprocal
 	// rowVector is what MXFP4's row kernels want activations multiplied with.
 	rowVector = 0x1p100
 )
 
 // planRow shares units of `segments` segments each among the card's multiprocessors: one block each, or more where a
 // block's sums would not fit in shared memory. ok is false where the vectors do not.
-func planRow(units, segments, vectors, cols, sms int) (r rowLaunch, ok bool) {
-	groups := ceilDiv(cols/chunkCols, rowGroup)
-	for blocks := min(sms, units); ; blocks = min(blocks+sms, units) {
-		r.blocks, r.segments = blocks, ceilDiv(units, blocks)*segments
-		r.shared = rowRing + rowTables + r.segments*(16+groups*64) + vectors*groups*rowGroup*128
+func (s *shape) planRow(units, segments, vectors, rows, cols int) (r rowLaunch, ok bool) {
+	groups, tiles := ceilDiv(cols/chunkCols, rowGroup), rows/tileRows
+	p := &r.plan
+	p.groups, p.stepSegments, p.stepGroups = int32(groups), int32(expertRowWarps/groups), int32(expertRowWarps%groups)
+	p.groupsReciprocal, p.tilesReciprocal = reciprocal16(groups), pageReciprocal(tiles)
+	for blocks := min(s.sms, units); ; blocks = min(blocks+s.sms, units) {
+		most := ceilDiv(units, blocks) * segments
+		r.blocks, p.share, p.extra, p.segments = blocks, int32(units/blocks), int32(units%blocks), int32(most)
+		r.shared = rowRing + rowMap + s.Experts*rowStart + most*(16+groups*64) + vectors*groups*rowGroup*128
 		if r.shared <= rowShared {
-			return r, true
+			return r, tiles <= rowTiles
 		}
 		if blocks == units {
 			return r, false
@@ -55,12 +76,15 @@ func planRow(units, segments, vectors, cols, sms int) (r rowLaunch, ok bool) {
 	}
 }
 
+// reciprocal16 is ceil(2^16 / n): i * reciprocal16(n) >> 16 is i / n for i below 2^16 / n.
+func reciprocal16(n int) uint32 { return uint32((1<<16 + n - 1) / n) }
+
 func (s *shape) gateUpLaunch() (rowLaunch, bool) {
-	return planRow(s.TopK*2*s.Intermediate/tileRows, 1, 1, s.Hidden, s.sms)
+	return s.planRow(s.TopK*2*s.Intermediate/tileRows, 1, 1, 2*s.Intermediate, s.Hidden)
 }
 
 func (s *shape) downLaunch() (rowLaunch, bool) {
-	return planRow(2*s.Hidden/tileRows, (s.TopK+1)/2, s.TopK, s.Intermediate, s.sms)
+	return s.planRow(2*s.Hidden/tileRows, (s.TopK+1)/2, s.TopK, s.Hidden, s.Intermediate)
 }
 
 // prepareRows makes the row kernels of a format ready, where it has any and the session's sizes suit them.
@@ -107,7 +131,7 @@ func (e *expertOps) gateUpRow(q *queue, l *layerWeights, x, acc, h, choice devpt
 	r, _ := s.gateUpLaunch()
 	p := gateUpRowParams{
 		w: l.gateUp.arg(), x: x, norm: l.mlpNorm, routerBias: l.routerBias, acc: acc, h: h, choice: choice,
-		experts: int32(s.Experts), topK: int32(s.TopK), segments: int32(r.segments), eps: s.Eps,
+		plan: r.plan, experts: int32(s.Experts), topK: int32(s.TopK), perCol: 1 / float32(s.Hidden), eps: s.Eps,
 		alpha: s.SwigluAlpha, limit: s.SwigluLimit, factor: 1,
 	}
 	if l.down.format == expertMXFP4 {
@@ -123,7 +147,11 @@ func (e *expertOps) downRow(q *queue, l *layerWeights, h, choice, planes devptr)
 		e.downOne(q, l, h, choice, planes)
 		return
 	}
-	r, _ := e.shape.downLaunch()
-	p := downRowParams{w: l.down.arg(), h: h, choice: choice, planes: planes, topK: int32(e.shape.TopK), segments: int32(r.segments)}
+	s := e.shape
+	r, _ := s.downLaunch()
+	p := downRowParams{
+		w: l.down.arg(), h: h, choice: choice, planes: planes, plan: r.plan,
+		experts: int32(s.Experts), topK: int32(s.TopK), halfReciprocal: reciprocal16((s.TopK + 1) / 2),
+	}
 	launch(q, k.down, dim{r.blocks, 1, 1}, dim{expertRowThreads, 1, 1}, r.shared, &p)
 }

@@ -316,8 +316,9 @@ struct RouteOneParams {
 
 KERNEL(256, 1) routeOne(const RouteOneParams p) {
   Accumulated<mostExperts / 32> a;
-  a.load(p.acc, p.routerBias, p.experts);
-  float scale = a.scale(p.hidden, p.eps);
+  a.loadBias(p.routerBias, p.experts);
+  a.load(p.acc, p.experts);
+  float scale = a.scale(1.f / (float)p.hidden, p.eps);
   for (int i = threadX; i < p.hidden / 2; i += 256) {
     F2 x = *(const F2 *)(p.x + 2 * i), g = *(const F2 *)(p.norm + 2 * i);
     ((u32 *)p.t)[i] = packBF16(x.x * g.x * scale, x.y * g.y * scale);

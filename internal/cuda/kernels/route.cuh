@@ -20,32 +20,47 @@ DEVICE u32 warpMinU(u32 v) {
 
 struct Choice {
   int id[mostChosen];
+  u32 key[mostChosen];
   float weight[mostChosen];
 };
 
-// Every lane gets the whole choice. key[j] is that of expert laneId + 32j, 0 where there is none.
-template <int N> DEVICE void choose(Choice &c, u32 (&key)[N], int topK) {
-  float first = 0, sum = 0;
+// Every lane gets the ids, and the keys that weigh wants. key[j] is that of expert laneId + 32j, 0 where there is none.
+template <int N> DEVICE void chooseIds(Choice &c, u32 (&key)[N], int topK) {
+  UNROLL for (int k = 0; k < mostChosen; k++) c.id[k] = 0, c.key[k] = 0;
   UNROLL for (int k = 0; k < mostChosen; k++) {
-    c.id[k] = 0;
-    c.weight[k] = 0;
-    if (k >= topK) continue;
-    u32 best = 0, at = ~0u;
-    UNROLL for (int j = 0; j < N; j++) best = maxOf(best, key[j]);
+    if (k >= topK) break;
+    u32 best = key[0];
+    UNROLL for (int j = 1; j < N; j++) best = maxOf(best, key[j]);
     best = warpMaxU(best);
-    UNROLL for (int j = N - 1; j >= 0; j--)
-      if (key[j] == best) at = laneId + 32 * j;
-    at = warpMinU(at);
+    u32 at = ~0u;
+    if constexpr (N == 1) {
+      at = (u32)__builtin_ctz(ballot(key[0] == best));
+    } else {
+      UNROLL for (int j = N - 1; j >= 0; j--)
+        if (key[j] == best) at = laneId + 32 * j;
+      at = warpMinU(at);
+    }
     UNROLL for (int j = 0; j < N; j++)
       if (at == laneId + 32 * j) key[j] = 0;
-    float logit = logitOfKey(best);
-    if (k == 0) first = logit;
     c.id[k] = (int)at;
-    c.weight[k] = exp2Approx((logit - first) * log2e);
+    c.key[k] = best;
+  }
+}
+
+// The softmax over the chosen logits.
+DEVICE void weigh(Choice &c, int topK) {
+  float sum = 0;
+  UNROLL for (int k = 0; k < mostChosen; k++) {
+    c.weight[k] = k < topK ? exp2Approx((logitOfKey(c.key[k]) - logitOfKey(c.key[0])) * log2e) : 0.f;
     sum += c.weight[k];
   }
   sum = 1.f / sum;
   UNROLL for (int k = 0; k < mostChosen; k++) c.weight[k] *= sum;
+}
+
+template <int N> DEVICE void choose(Choice &c, u32 (&key)[N], int topK) {
+  chooseIds(c, key, topK);
+  weigh(c, topK);
 }
 
 // Router logits and the sum of squares as the output projection's epilogue accumulated them: fixed point, 2^24 and 2^16
@@ -54,26 +69,28 @@ template <int N> struct Accumulated {
   i64 sums[N], squares;
   float bias[N];
 
-  METHOD void load(const u64 *acc, const float *routerBias, int experts) {
-    squares = (i64)loadLong(acc + experts);
+  METHOD void loadBias(const float *routerBias, int experts) {
     UNROLL for (int j = 0; j < N; j++) {
-      sums[j] = 0;
       bias[j] = 0;
-      int e = laneId + 32 * j;
-      if (e < experts) {
-        sums[j] = (i64)loadLong(acc + e);
-        bias[j] = routerBias[e];
-      }
+      loadFloatIf(bias[j], routerBias + laneId + 32 * j, laneId + 32 * j < experts);
     }
   }
-  static METHOD u64 loadLong(const u64 *p) {
-    u64 v;
-    asm volatile("ld.global.cg.b64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
-    return v;
+  METHOD void load(const u64 *acc, int experts) {
+    u64 v = 0;
+    loadLongIf(v, acc + experts, true);
+    squares = (i64)v;
+    UNROLL for (int j = 0; j < N; j++) {
+      v = 0;
+      loadLongIf(v, acc + laneId + 32 * j, laneId + 32 * j < experts);
+      sums[j] = (i64)v;
+    }
   }
-  // 1 / rms of the residual.
-  METHOD float scale(int hidden, float eps) const {
-    return rsqrtApprox((float)squares * (1.f / 65536.f) / (float)hidden + eps);
+  static METHOD void loadLongIf(u64 &v, const u64 *p, bool ok) {
+    asm volatile("{ .reg .pred q; setp.ne.u32 q, %2, 0; @q ld.global.cg.b64 %0, [%1]; }" : "+l"(v) : "l"(p), "r"((u32)ok) : "memory");
+  }
+  // 1 / rms of the residual. perCol: 1 / hidden.
+  METHOD float scale(float perCol, float eps) const {
+    return rsqrtApprox((float)squares * (1.f / 65536.f) * perCol + eps);
   }
   METHOD void keys(u32 (&key)[N], float scale, int experts) const {
     UNROLL for (int j = 0; j < N; j++) key[j] = laneId + 32 * j < experts ? keyOfLogit((float)sums[j] * (1.f / 16777216.f) * scale + bias[j]) : 0;
