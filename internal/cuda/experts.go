@@ -13,7 +13,8 @@ import (
 // (MXFP4, BF16, and NF4 or FP4 that are rounded to BF16), else to those rounded to BF16. Activations enter the products in
 // BF16 and sums are kept in float32.
 //
-// One token goes through the row kernels (experts_row.go). For several, rows are sorted by expert (route.go) and go through
+// One token goes through the row kernels (experts_row.go). There a weight in NF4 or FP4 is the code's value, rounded to 11
+// bits, times the float32 scale, which is not rounded to BF16's 8 bits. For several, rows are sorted by expert (route.go) and go through
 // kernels for up to 8, up to 32, or 128 rows of one expert at a time.
 type expertOps struct {
 	c      *context

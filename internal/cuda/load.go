@@ -182,6 +182,7 @@ func (s *session) loadLayer(u *uploader, to *layerWeights, w *device.Layer) (err
 	if to.down, err = s.experts.load(u, &w.Down, true); err != nil {
 		return fmt.Errorf("down: %w", err)
 	}
+	to.mlpNormMost = mostOf(w.MLPNorm)
 	bias := w.Router.Bias
 	if bias == nil {
 		bias = make([]float32, s.shape.Experts)

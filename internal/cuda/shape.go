@@ -99,6 +99,7 @@ func (w *denseWeight) bytes() int64 {
 // layerWeights is one layer.
 type layerWeights struct {
 	attnNorm, mlpNorm devptr      // float32 [Hidden]
+	mlpNormMost       float32     // greatest magnitude in mlpNorm
 	sinks             devptr      // float32 [Heads]
 	qkv, o            denseWeight // q, k and v rows stacked
 	router            devptr      // float32 [Hidden, Experts]: transposed

@@ -6,8 +6,16 @@
 // group's 16 sums go to shared memory, and after one barrier a thread adds up each row's. Where the inputs are no
 // multiple of three chunks, zeros follow the vector, and whatever weights follow do not matter.
 //
-// MXFP4 weights stay unscaled, e2m1 * 2^-126, in the products of a block of 32, which are then multiplied by its scale. So
-// that they stay normal numbers, the vector is multiplied by 2^100 before and the sum by 2^26 after.
+// Weights stay unscaled in the products of a block, which are then multiplied by its scale.
+//
+//   MXFP4     e2m1 * 2^-126 in BF16, blocks of 32. So that they stay normal numbers, the vector is multiplied by 2^100
+//             before and the sum by 2^26 after.
+//   NF4, FP4  the code's value in F16, blocks of 64. A table in shared memory turns a byte, two codes, into two values; it
+//             is there 32 times, once for each bank, so that every lane reads its own and none waits for another. The
+//             vector is rounded to BF16 and then multiplied by a power of two that brings its bound to 2^15: F16 holds
+//             what is not 2^-29 times smaller than that exactly. So a weight is the code's value rounded to 11 bits,
+//             times the scale: closer to value times scale than the 8 bits that BF16 leaves of dequantize_4bit's product,
+//             but not the same number.
 //
 // Every warp runs the prologue before it can ask for its first weights, so that each instruction there counts 16 times:
 // the host divides (RowPlan), and what no address depends on comes after.
@@ -18,8 +26,7 @@
 constexpr int rowThreads = 512, rowWarps = 16, perGroup = 3;
 constexpr int scaleWords = 3;  // a lane and group, at most
 constexpr int warpRing = perGroup * 512 + scaleWords * 128;
-constexpr float vectorFactor(int f) { return f == mxfp4 ? 0x1p100f : 1.f; }
-constexpr float sumFactor(int f) { return f == mxfp4 ? 0x1p26f : 1.f; }
+constexpr int pairBytes(int f) { return f == mxfp4 ? 0 : 256 * 128; }
 
 // How a launch is divided.
 struct RowPlan {
@@ -40,11 +47,12 @@ struct alignas(16) Segment {
 
 // Shared memory, in this order.
 struct RowShared {
-  u32 ring, map, starts, segments, vector, sums;
-  // experts: as many as have a place in starts; pitch: bytes of one vector.
-  METHOD RowShared(int experts, int segmentsAtMost, int vectors, int pitch) {
+  u32 ring, pairs, map, starts, segments, vector, sums;
+  // format; experts: as many as have a place in starts; pitch: bytes of one vector.
+  METHOD RowShared(int format, int experts, int segmentsAtMost, int vectors, int pitch) {
     ring = sharedAddress(dynamicShared);
-    map = ring + rowWarps * warpRing;     // [256] what codes of scales stand for
+    pairs = ring + rowWarps * warpRing;   // [256, 32] two F16: what a byte of codes stands for
+    map = pairs + pairBytes(format);      // [256] what codes of scales stand for
     starts = map + 256 * 4;               // [experts, 2] NestedStart
     segments = starts + experts * 2 * 16; // [segmentsAtMost] Segment
     vector = segments + segmentsAtMost * 16;
@@ -65,6 +73,14 @@ template <int Offset> DEVICE void loadShared4If(U4 &v, u32 a, bool ok) {
 }
 DEVICE void loadSharedFloatIf(float &v, u32 a, bool ok) {
   asm volatile("{ .reg .pred q; setp.ne.u32 q, %2, 0; @q ld.shared.f32 %0, [%1]; }" : "+f"(v) : "r"(a), "r"((u32)ok) : "memory");
+}
+DEVICE void loadActivationsIf(U4 &v, const void *p, bool ok) {
+  asm volatile("{ .reg .pred q; setp.ne.u32 q, %5, 0; @q ld.global.cg.v4.b32 {%0, %1, %2, %3}, [%4]; }"
+               : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w) : "l"(p), "r"((u32)ok) : "memory");
+}
+DEVICE void mmaZeroF16(float *c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
+      : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "f"(0.f));
 }
 template <int Offset> DEVICE void storeSharedIf(u32 a, float v, bool ok) {
   asm volatile("{ .reg .pred q; setp.ne.u32 q, %2, 0; @q st.shared.f32 [%0+%3], %1; }" ::"r"(a), "f"(v), "r"((u32)ok), "n"(Offset) : "memory");
@@ -108,41 +124,46 @@ template <int F> struct RowScales {
 
 DEVICE float scaleE8M0(u32 scales, int byte) { return asFloat((scales >> (8 * byte) & 255) << 23); }
 
+// Two F16 for byte I of a word. pairs: the lane's column of the table.
+template <int I> DEVICE u32 pairAt(u32 w, u32 pairs) {
+  u32 byte;
+  asm("prmt.b32 %0, %1, 0, %2;" : "=r"(byte) : "r"(w), "n"(0x4440 | I));
+  return loadShared(pairs + byte * 128);
+}
+
 // Sums of rows g and g+8 over one group, in the lanes of t = 0.
 template <int F> struct RowSums {
   float low[2] = {0, 0}, high[2] = {0, 0};  // by block of 32
-  float c[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
 
   // Chunk K of the group, from its codes and 16 values of the vector.
-  template <int K> METHOD void add(U4 codes, const U4 (&x)[2], const RowScales<F> &s, float mine) {
+  template <int K> METHOD void add(U4 codes, const U4 (&x)[2], const RowScales<F> &s, u32 pairs) {
     int from = (laneId & 28) + K;
-    if constexpr (F == mxfp4) {
-      u32 e = shuffleFrom(s.a, from), word[4] = {codes.x, codes.y, codes.z, codes.w};
-      UNROLL for (int b = 0; b < 2; b++) {
-        u32 p[4], q[4];
-        float v[4];
+    u32 word[4] = {codes.x, codes.y, codes.z, codes.w};
+    u32 e = shuffleFrom(s.a, from), f = 0;
+    if constexpr (F != mxfp4) f = shuffleFrom(s.b, from);
+    UNROLL for (int b = 0; b < 2; b++) {
+      u32 p[4], q[4];
+      float v[4];
+      if constexpr (F == mxfp4) {
         decodeE2M1(word[2 * b], p);
         decodeE2M1(word[2 * b + 1], q);
         mmaZeroBF16(v, p[0], q[0], p[1], q[1], x[b].x, x[b].y);
         mmaBF16(v, p[2], q[2], p[3], q[3], x[b].z, x[b].w);
         low[b] += v[0] * scaleE8M0(e, b);
         high[b] += v[2] * scaleE8M0(e, 2 + b);
+      } else {
+        repeat<4>([&](auto i) __attribute__((always_inline)) {
+          p[i.value] = pairAt<i.value>(word[2 * b], pairs);
+          q[i.value] = pairAt<i.value>(word[2 * b + 1], pairs);
+        });
+        mmaZeroF16(v, p[0], q[0], p[1], q[1], x[b].x, x[b].y);
+        mmaF16(v, p[2], q[2], p[3], q[3], x[b].z, x[b].w);
+        low[b] += v[0] * asFloat(e);
+        high[b] += v[2] * asFloat(f);
       }
-    } else {
-      float scale0 = asFloat(shuffleFrom(s.a, from)), scale1 = asFloat(shuffleFrom(s.b, from));
-      Fragment f[2];
-      decodeRows(f, codes.x, codes.y, mine, scale0, scale1);
-      multiply(c[0], f[0], x[0].x, x[0].y);
-      multiply(c[0], f[1], x[0].z, x[0].w);
-      decodeRows(f, codes.z, codes.w, mine, scale0, scale1);
-      multiply(c[1], f[0], x[1].x, x[1].y);
-      multiply(c[1], f[1], x[1].z, x[1].w);
     }
   }
-  METHOD float sum(int half) const {
-    if constexpr (F != mxfp4) return c[0][2 * half] + c[1][2 * half];
-    return ((half ? high : low)[0] + (half ? high : low)[1]) * sumFactor(F);
-  }
+  METHOD float sum(int half) const { return half ? high[0] + high[1] : low[0] + low[1]; }
 };
 
 // One warp's way through the block's groups.
@@ -194,11 +215,22 @@ template <int F> struct RowStream {
     return {(const u8 *)((u64)v.y << 32 | v.x), (int)v.z, (u16)v.w, (u16)(v.w >> 16)};
   }
 
+  // The warp's part of the table of pairs: 16 entries, 512 bytes at a time.
+  METHOD void storePairs() const {
+    if constexpr (F == mxfp4) return;
+    UNROLL for (int j = 0; j < 4; j++) {
+      int byte = warpId * 16 + j * 4 + (laneId >> 3);
+      u32 first = toF16(shuffleFrom(mine, byte >> 4)), second = toF16(shuffleFrom(mine, byte & 15)), pair = first | second << 16;
+      storeShared4(at.pairs + warpId * (16 * 128) + j * 512 + laneId * 16, {pair, pair, pair, pair});
+    }
+  }
+
   // pitch: bytes of a vector; 0 where all segments have the same.
   METHOD void run(int segments, int pitch) {
     // Any lanes of g > 0 may hold the vector too: they are columns of the product that nobody reads. MXFP4 has them
     // load it, which leaves its loop without a branch; the others are short of reads from shared memory.
     bool first = F == mxfp4 || laneId < 4;
+    u32 pairs = at.pairs + laneId * 4;
     U4 x[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
     if constexpr (F == nested) waitCopies<0>();
     while (segment < segments) {
@@ -227,7 +259,7 @@ template <int F> struct RowStream {
         }
         copyAsync16If<K * 512, K * chunkBytes(F)>(slot, p, more);
         commitCopies();
-        sum.template add<K>(v, x, scales, mine);
+        sum.template add<K>(v, x, scales, pairs);
       });
       storeSharedIf<0>(sums, sum.sum(0), (laneId & 3) == 0);
       storeSharedIf<32>(sums, sum.sum(1), (laneId & 3) == 0);
@@ -298,8 +330,16 @@ struct GateUpRowParams {
   RowPlan plan;
   int experts, topK;
   float perCol, eps, alpha, limit, factor;  // perCol: 1/cols
+  float vectorFactor, sumFactor;            // of the products
   int padding;
 };
+
+// Two activations as the products take them: rounded to BF16, times a power of two.
+template <int F> DEVICE u32 packVector(float a, float b, float factor) {
+  if constexpr (F == mxfp4) return packBF16(a * factor, b * factor);
+  u32 pair = packBF16(a, b);
+  return (u32)toF16(lowBF16(pair) * factor) | (u32)toF16(highBF16(pair) * factor) << 16;
+}
 
 template <int F> DEVICE Segment gateUpSegment(const GateUpRowParams &p, u64 ids, int unit) {
   int slot = (int)mulHigh((u32)unit, p.plan.tilesReciprocal);
@@ -324,11 +364,11 @@ struct HeldQuads {
       loadFloat4If(x[i], p.x + q * 4, q * 4 < p.w.cols);
     }
   }
-  METHOD void store(u32 vector, int quads, int first, float scale) const {
+  template <int F> METHOD void store(u32 vector, int quads, int first, float scale, float factor) const {
     UNROLL for (int i = 0; i < quadsHeld; i++) {
       int q = first + i * rowThreads;
       const float *a = x[i], *b = g[i];
-      if (q < quads) storeShared2(vector + q * 8, packBF16(a[0] * b[0] * scale, a[1] * b[1] * scale), packBF16(a[2] * b[2] * scale, a[3] * b[3] * scale));
+      if (q < quads) storeShared2(vector + q * 8, packVector<F>(a[0] * b[0] * scale, a[1] * b[1] * scale, factor), packVector<F>(a[2] * b[2] * scale, a[3] * b[3] * scale, factor));
     }
   }
   static METHOD void storeShared2(u32 a, u32 x, u32 y) { asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(a), "r"(x), "r"(y) : "memory"); }
@@ -353,7 +393,7 @@ template <int F, int N> DEVICE void gateUpRow(const GateUpRowParams &p) {
   held.loadResidual(p, threadX);
   tables.load(p.w, p.experts);
   int pitch = p.plan.groups * perGroup * 128, quads = pitch / 8;
-  RowShared at(p.experts, p.plan.segments, 1, pitch);
+  RowShared at(F, p.experts, p.plan.segments, 1, pitch);
   int first, last;
   shareOf(p.plan, first, last);
   int segments = last - first;
@@ -374,12 +414,12 @@ template <int F, int N> DEVICE void gateUpRow(const GateUpRowParams &p) {
   stream.startNested(start, some);
 
   for (int i = threadX; i < segments; i += rowThreads) storeSegment(at, i, gateUpSegment<F>(p, ids, first + i));
-  scale *= vectorFactor(F);
-  held.store(at.vector, quads, threadX, scale);
+  stream.storePairs();
+  held.store<F>(at.vector, quads, threadX, scale, p.vectorFactor);
   for (int q = threadX + quadsHeld * rowThreads; q < quads; q += quadsHeld * rowThreads) {
     held.loadNorm(p, q);
     held.loadResidual(p, q);
-    held.store(at.vector, quads, q, scale);
+    held.store<F>(at.vector, quads, q, scale, p.vectorFactor);
   }
   float bias = 0;  // of this thread's first row
   auto biasOf = [&](int i) __attribute__((always_inline)) {
@@ -395,7 +435,7 @@ template <int F, int N> DEVICE void gateUpRow(const GateUpRowParams &p) {
     int i = i0 + threadX;
     bool ok = i < segments * 16;
     float v = 0;
-    if (ok) v = rowSum(at, p.plan.groups, i / 16, i % 16) + (i0 == 0 ? bias : *biasOf(i));
+    if (ok) v = rowSum(at, p.plan.groups, i / 16, i % 16) * p.sumFactor + (i0 == 0 ? bias : *biasOf(i));
     float up = shuffleXor(v, 1);
     if (!ok || (i & 1)) continue;
     Segment s = gateUpSegment<F>(p, ids, first + i / 16);
@@ -407,12 +447,13 @@ template <int F, int N> DEVICE void gateUpRow(const GateUpRowParams &p) {
 
 struct DownRowParams {
   Experts w;
-  const u16 *h;      // BF16 [topK, cols], times what the format wants
+  const u16 *h;      // BF16 [topK, cols], times 2^100 for MXFP4
   const int *choice; // ids [topK], then weights
   float *planes;     // [2, rows]: the first half of the choice, the second
   RowPlan plan;
   int experts, topK;
   u32 halfReciprocal; // ceil(2^16 / segments of a unit)
+  float vectorFactor, sumFactor; // of the products; for MXFP4, h has the former already
   int padding;
 };
 
@@ -446,14 +487,32 @@ template <int F> DEVICE Segment downSegment(const DownRowParams &p, const DownUn
   return segmentOf<F>(p.w, ids, u.slot(unit, i - n * u.half), u.tile(unit));
 }
 
-// The vectors, each followed by zeros to a whole number of groups: one set of copies.
-DEVICE void copyVectors(const DownRowParams &p, u32 vector, int units) {
+// The vectors, each followed by zeros to a whole number of groups: one set of copies, or, where they are converted, none.
+template <int F> DEVICE void copyVectors(const DownRowParams &p, u32 vector, int units) {
   int real = p.w.cols / 8;
+  if constexpr (F != mxfp4) return;
   for (int n = threadX; n < units; n += rowThreads) {
     const u16 *from = p.h + (n < real ? n * 8 : 0);
     NO_UNROLL for (int k = 0; k < p.topK; k++) copyAsync16OrZero(vector + (k * units + n) * 16, from + k * p.w.cols, n < real);
   }
   commitCopies();
+}
+
+template <int F> DEVICE void convertVectors(const DownRowParams &p, u32 vector, int units) {
+  constexpr int batch = 4;  // loads that wait together
+  int real = p.w.cols / 8;
+  for (int n = threadX; n < units; n += rowThreads)
+    for (int k0 = 0; k0 < p.topK; k0 += batch) {
+      U4 v[batch];
+      UNROLL for (int k = 0; k < batch; k++) {
+        v[k] = {0, 0, 0, 0};
+        loadActivationsIf(v[k], p.h + (k0 + k) * p.w.cols + n * 8, n < real && k0 + k < p.topK);
+      }
+      UNROLL for (int k = 0; k < batch; k++) {
+        auto convert = [&](u32 pair) __attribute__((always_inline)) { return packVector<F>(lowBF16(pair), highBF16(pair), p.vectorFactor); };
+        if (k0 + k < p.topK) storeShared4(vector + ((k0 + k) * units + n) * 16, {convert(v[k].x), convert(v[k].y), convert(v[k].z), convert(v[k].w)});
+      }
+    }
 }
 
 template <int F> DEVICE void downRow(const DownRowParams &p) {
@@ -466,12 +525,12 @@ template <int F> DEVICE void downRow(const DownRowParams &p) {
   tables.load(p.w, p.experts);
   DownUnits u = {p.w.rows >> 4, (p.topK + 1) >> 1, p.topK};
   int pitch = p.plan.groups * perGroup * 128;
-  RowShared at(p.experts, p.plan.segments, p.topK, pitch);
+  RowShared at(F, p.experts, p.plan.segments, p.topK, pitch);
   int first, last;
   shareOf(p.plan, first, last);
   int segments = (last - first) * u.half;
   RowStream<F> stream(p.w, at, p.plan);
-  copyVectors(p, at.vector, pitch / 16);
+  copyVectors<F>(p, at.vector, pitch / 16);
 
   u32 low = 0, high = 0;
   UNROLL for (int k = 0; k < 4; k++) low |= asBits(id[k]) << (8 * k), high |= asBits(id[4 + k]) << (8 * k);
@@ -488,7 +547,12 @@ template <int F> DEVICE void downRow(const DownRowParams &p) {
     rest.load(p, u, ids, unit, u.tile(unit) * 16 + i % 16);
   };
   if (threadX < (last - first) * 16) loadRest(threadX);
-  waitCopies<perGroup>();  // the vectors
+  if constexpr (F == mxfp4) {
+    waitCopies<perGroup>();  // the vectors
+  } else {
+    stream.storePairs();
+    convertVectors<F>(p, at.vector, pitch / 16);
+  }
   syncBlock();
   stream.run(segments, pitch);
   syncBlock();
@@ -497,7 +561,7 @@ template <int F> DEVICE void downRow(const DownRowParams &p) {
     if (i >= rowThreads) loadRest(i);
     float sum = 0;
     UNROLL for (int j = 0; j < mostHalf; j++)
-      if (j < u.half) sum += rest.weight[j] * (rowSum(at, p.plan.groups, i / 16 * u.half + j, i % 16) + rest.bias[j]);
+      if (j < u.half) sum += rest.weight[j] * (rowSum(at, p.plan.groups, i / 16 * u.half + j, i % 16) * p.sumFactor + rest.bias[j]);
     p.planes[u.plane(unit) * p.w.rows + row] = sum;
   }
 }
