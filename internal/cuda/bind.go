@@ -27,6 +27,15 @@ func (l *library) get(name string) uintptr {
 	return fn
 }
 
+// optional resolves a function that older drivers lack; 0: it is not there.
+func (l *library) optional(name string) uintptr {
+	fn, err := l.symbol(name)
+	if err != nil {
+		return 0
+	}
+	return fn
+}
+
 // call is purego.SyscallN with the driver's result. Pointers are converted in the argument list of each call below, as
 // package unsafe asks; go:uintptrescapes keeps what they point to on the heap and alive.
 //
@@ -43,6 +52,7 @@ func bind(symbol func(string) (uintptr, error)) (*driver, error) {
 	d.bindDevice(l)
 	d.bindMemory(l)
 	d.bindModules(l)
+	d.bindOverlap(l)
 	d.bindStreams(l)
 	d.bindGraphs(l)
 	if len(l.missing) > 0 {
@@ -239,6 +249,39 @@ func (d *driver) bindModules(l *library) {
 		one := [1]unsafe.Pointer{unsafe.Pointer(unsafe.SliceData(params))}
 		return call(launch, fn, uintptr(grid[0]), uintptr(grid[1]), uintptr(grid[2]), uintptr(block[0]), uintptr(block[1]), uintptr(block[2]),
 			uintptr(shared), stream, uintptr(unsafe.Pointer(&one)), 0)
+	}
+}
+
+// launchConfig and launchAttribute are CUlaunchConfig and CUlaunchAttribute.
+type launchConfig struct {
+	grid, block [3]uint32
+	shared      uint32
+	stream      uintptr
+	attributes  *launchAttribute
+	count       uint32
+}
+
+type launchAttribute struct {
+	id    uint32
+	_     uint32
+	value [64]byte
+}
+
+const programmaticSerialization = 6 // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+
+func (d *driver) bindOverlap(l *library) {
+	launch := l.optional("cuLaunchKernelEx")
+	if launch == 0 {
+		return
+	}
+	d.launchOverlapping = func(fn uintptr, grid, block dim, shared int, stream uintptr, params []byte) status {
+		one := [1]unsafe.Pointer{unsafe.Pointer(unsafe.SliceData(params))}
+		a := launchAttribute{id: programmaticSerialization, value: [64]byte{1}}
+		c := launchConfig{shared: uint32(shared), stream: stream, attributes: &a, count: 1}
+		for i := range 3 {
+			c.grid[i], c.block[i] = uint32(grid[i]), uint32(block[i])
+		}
+		return call(launch, uintptr(unsafe.Pointer(&c)), fn, uintptr(unsafe.Pointer(&one)), 0)
 	}
 }
 

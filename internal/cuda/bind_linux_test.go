@@ -40,7 +40,7 @@ func TestBinding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if i := dev.Info(); i.Name != "Card of testdata" || i.Memory != 24<<30 || i.Free != 20<<30 || !strings.Contains(i.Detail, "capability 8.6, 82 multi") {
+	if i := dev.Info(); i.Name != "Card of testdata" || i.Memory != 24<<30 || i.Free != 20<<30 || !strings.Contains(i.Detail, "capability 9.0, 82 multi") {
 		t.Errorf("%+v", i)
 	}
 	decodeOn(t, dev, 20)
@@ -60,7 +60,7 @@ func TestBinding(t *testing.T) {
 	for _, count := range []struct {
 		name  string
 		least int
-	}{{"replaysSoFar", 20}, {"launchesSoFar", 100}} {
+	}{{"replaysSoFar", 20}, {"launchesSoFar", 100}, {"overlappingSoFar", 10}} {
 		fn, err := symbol(count.name)
 		if err != nil {
 			t.Fatal(err)

@@ -33,7 +33,7 @@ func (c *context) compile(patterns ...string) error {
 			return err
 		}
 		for _, file := range files {
-			ptx, err := ptxFiles.ReadFile(file)
+			ptx, err := c.ptx(file)
 			if err != nil {
 				return err
 			}

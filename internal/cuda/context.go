@@ -23,6 +23,8 @@ type context struct {
 	queue  *queue
 	depth  int   // of enter
 	lost   error // why the context is dead; nil while it lives
+	// overlap says that kernels may begin while those before them still run.
+	overlap bool
 
 	memory  books
 	modules modules
@@ -51,6 +53,7 @@ func openContext(d *driver, ordinal int, log *slog.Logger) (*context, error) {
 		return nil, err
 	}
 	c := &context{d: d, info: info, log: log, dev: dev}
+	c.overlap = d.overlaps(&info)
 	var s status
 	if c.handle, s = d.retain(dev); s != success {
 		return nil, d.check("cuDevicePrimaryCtxRetain", s)

@@ -58,11 +58,13 @@ type driver struct {
 	eventQuery   func(event uintptr) status
 	eventElapsed func(from, to uintptr) (milliseconds float32, s status)
 
-	launch     func(fn uintptr, grid, block dim, shared int, stream uintptr, params []byte) status
-	copyIn     func(dst devptr, src []byte, stream uintptr) status
-	copyOut    func(dst []byte, src devptr, stream uintptr) status
-	copyDevice func(dst, src devptr, n int64, stream uintptr) status
-	set8       func(dst devptr, v byte, n int64, stream uintptr) status
+	launch func(fn uintptr, grid, block dim, shared int, stream uintptr, params []byte) status
+	// launchOverlapping is launch of a kernel that may begin before the one before it is complete; nil: not in this driver.
+	launchOverlapping func(fn uintptr, grid, block dim, shared int, stream uintptr, params []byte) status
+	copyIn            func(dst devptr, src []byte, stream uintptr) status
+	copyOut           func(dst []byte, src devptr, stream uintptr) status
+	copyDevice        func(dst, src devptr, n int64, stream uintptr) status
+	set8              func(dst devptr, v byte, n int64, stream uintptr) status
 
 	captureBegin     func(stream uintptr) status
 	captureEnd       func(stream uintptr) (graph uintptr, s status)
@@ -102,6 +104,7 @@ const (
 	funcLocalBytes  functionAttribute = 3
 	funcRegisters   functionAttribute = 4
 	funcMaxShared   functionAttribute = 8 // dynamic
+	funcCarveout    functionAttribute = 9 // preferred part of a multiprocessor's memory that is shared memory, per cent
 )
 
 // Results that are treated apart.

@@ -29,6 +29,7 @@ type kernel struct {
 	fn           uintptr // 0: its module is still being compiled
 	shared       int
 	params       uintptr
+	waits        bool // may be launched before the kernel before it is complete
 
 	registers, static, local int // a thread's registers; bytes of static shared and of local memory
 }
@@ -52,8 +53,9 @@ type module struct {
 
 // entry is what PTX says of a kernel.
 type entry struct {
-	params  int // bytes
-	threads int // .maxntid, 0 if not given
+	params  int  // bytes
+	threads int  // .maxntid, 0 if not given
+	waits   bool // has griddepcontrol.wait
 }
 
 // kernel makes a kernel ready to launch. Its module is compiled once; the disk cache spares the next start. Where compile
@@ -125,8 +127,14 @@ func (c *context) resolve(k *kernel) error {
 			return fmt.Errorf("kernel %s, %d bytes shared: %w", k.name, k.shared, c.note("cuFuncSetAttribute", st))
 		}
 	}
+	if e.waits {
+		// Kernels overlap only where they divide the multiprocessor's memory alike.
+		if st = c.d.functionSet(fn, funcCarveout, overlapCarveout); st != success {
+			return fmt.Errorf("kernel %s: %w", k.name, c.note("cuFuncSetAttribute", st))
+		}
+	}
 	c.log.Debug("kernel", "name", k.name, "registers", k.registers, "shared", k.static+k.shared, "local", k.local)
-	k.fn = fn
+	k.fn, k.waits = fn, e.waits
 	return nil
 }
 
@@ -136,7 +144,7 @@ func (c *context) module(name string) (*module, error) {
 	if m := ms.loaded[name]; m != nil {
 		return m, nil
 	}
-	ptx, err := ptxFiles.ReadFile("kernels/" + name + ".ptx")
+	ptx, err := c.ptx("kernels/" + name + ".ptx")
 	if err != nil {
 		return nil, fmt.Errorf("no kernels of the name %q are built in: %w", name, err)
 	}
@@ -178,6 +186,8 @@ func ptxEntries(ptx []byte) (map[string]entry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("kernel %s: %w", bytes.TrimSpace(name), err)
 		}
+		text, _, _ := bytes.Cut(body, []byte("\n}"))
+		e.waits = overlapWait.Match(text)
 		all[string(bytes.TrimSpace(name))] = e
 		rest = body
 	}

@@ -86,7 +86,11 @@ func (q *queue) launch(k *kernel, grid, block dim, shared int, params []byte) {
 		q.fail(err)
 		return
 	}
-	if s := q.c.d.launch(k.fn, grid, block, shared, q.c.stream, params); s != success {
+	do := q.c.d.launch
+	if k.waits {
+		do = q.c.d.launchOverlapping
+	}
+	if s := do(k.fn, grid, block, shared, q.c.stream, params); s != success {
 		q.fail(fmt.Errorf("kernel %s, grid %v, block %v, %d bytes shared: %w", k.name, grid, block, shared, q.c.note("cuLaunchKernel", s)))
 	}
 }

@@ -329,6 +329,13 @@ func (m *sim) fillModules(d *driver) {
 			return status(m.gpu.Launch(uint64(fn), grid, block, shared, params))
 		})
 	}
+	d.launchOverlapping = func(fn uintptr, grid, block dim, shared int, _ uintptr, params []byte) status {
+		params = bytes.Clone(params)
+		return m.work("cuLaunchKernelEx", func() status {
+			m.refresh()
+			return status(m.gpu.LaunchOverlapping(uint64(fn), grid, block, shared, params))
+		})
+	}
 }
 
 // refresh shows kernels what the host has written to mapped memory.

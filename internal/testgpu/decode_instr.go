@@ -49,6 +49,8 @@ func (d *decoder) instruction() error {
 		return d.bar(o)
 	case "bra", "brx", "ret", "exit", "call", "trap":
 		return d.flow(o)
+	case "griddepcontrol":
+		return d.gridDependency(o)
 	case "membar", "fence", "prefetch", "prefetchu", "nanosleep", "pmevent":
 		return d.hint(o)
 	}

@@ -99,6 +99,7 @@ type warp struct {
 	active  uint32 // lanes at pc
 	live    uint32 // lanes that have not exited
 	started uint32 // lanes that exist
+	early   uint32 // lanes that have not waited for the launches before
 	waiting uint32 // lanes that wait for others at a .sync instruction
 	pc      int32
 	other   int32 // smallest PC among runnable lanes that are not active

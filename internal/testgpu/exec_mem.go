@@ -142,6 +142,9 @@ func (w *warp) place(lane int, addr uint64, n int) (*allocation, uint64) {
 	if addr&uint64(n-1) != 0 {
 		w.fail(MisalignedAddress, lane, "access of %d bytes at %#x is not aligned", n, addr)
 	}
+	if w.early>>lane&1 != 0 {
+		w.checkEarly(a, int(off), n, lane)
+	}
 	return a, off
 }
 
@@ -201,7 +204,7 @@ func (w *warp) store(in *inst, lane int, addr uint64, p []byte) {
 
 // execLoad is ld with count elements of width bytes.
 func execLoad(w *warp, in *inst) {
-	if w.mask == fullMask {
+	if w.mask == fullMask && w.early == 0 {
 		switch space(in.sub) {
 		case global:
 			if !w.loadGlobalRow(in) {
@@ -255,7 +258,7 @@ func (w *warp) setElement(in *inst, slot int32, l int, p []byte) {
 }
 
 func execStore(w *warp, in *inst) {
-	if w.mask == fullMask && space(in.sub) == global && w.storeGlobalRow(in) {
+	if w.mask == fullMask && w.early == 0 && space(in.sub) == global && w.storeGlobalRow(in) {
 		return
 	}
 	var buf [32]byte

@@ -21,6 +21,8 @@ type launch struct {
 	failed  atomic.Pointer[string]
 	rc      atomic.Int64
 	trace   trace // the launch's part of traces; 0: races are not looked for
+	since   trace // first launch that may still run; 0: none
+	waited  atomic.Bool
 	syncs   syncs
 }
 
@@ -47,6 +49,10 @@ const quantum = 1 << 12
 
 // Launch runs a kernel to its end. params is the kernel's parameter block as PTX lays it out.
 func (g *GPU) Launch(fn uint64, grid, blockDim [3]int, shared int, params []byte) int {
+	return g.launch(fn, grid, blockDim, shared, params, false)
+}
+
+func (g *GPU) launch(fn uint64, grid, blockDim [3]int, shared int, params []byte, overlapping bool) int {
 	rc := g.enter("Launch")
 	defer g.mu.Unlock()
 	if rc != Success {
@@ -72,6 +78,7 @@ func (g *GPU) Launch(fn uint64, grid, blockDim [3]int, shared int, params []byte
 		}
 	}
 	g.watch(l, blocks)
+	g.follow(l, overlapping)
 	workers := min(g.config.Workers, blocks)
 	for len(g.idle) < workers {
 		g.idle = append(g.idle, &block{})
@@ -88,6 +95,10 @@ func (g *GPU) Launch(fn uint64, grid, blockDim [3]int, shared int, params []byte
 	if msg := l.failed.Load(); msg != nil {
 		g.sticky = int(l.rc.Load())
 		return g.fail(g.sticky, "%s", *msg)
+	}
+	if overlapping && !l.waited.Load() {
+		g.sticky = LaunchFailed
+		return g.fail(g.sticky, "kernel %s: was launched before the one before it was complete, and does not wait for that", k.name)
 	}
 	return Success
 }
@@ -252,6 +263,10 @@ func (w *warp) start(threads int) {
 	w.state = ready
 	w.lastSync = 1
 	w.carry = 0
+	w.early = 0
+	if w.block.launch.since != 0 {
+		w.early = fullMask
+	}
 	w.poison()
 	w.fences = fences{}
 	w.copies.reset()

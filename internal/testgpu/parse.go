@@ -236,9 +236,9 @@ func (p *parser) target() error {
 		return err
 	}
 	switch p.tok.text {
-	case "sm_70", "sm_75", "sm_80", "sm_86", "sm_89":
+	case "sm_70", "sm_75", "sm_80", "sm_86", "sm_89", "sm_90":
 	default:
-		return p.errorf("target %q is not served (sm_70 to sm_89)", p.tok.text)
+		return p.errorf("target %q is not served (sm_70 to sm_90)", p.tok.text)
 	}
 	if err := p.advance(); err != nil {
 		return err

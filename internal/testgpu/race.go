@@ -145,6 +145,9 @@ func (w *warp) traceOf(lane int, strong stamp) trace {
 
 // traceStore checks and notes a store of p at off, before it is done. The lanes of a warp may write the same value.
 func (w *warp) traceStore(a *allocation, off int, p []byte, lane int, strong stamp) {
+	if w.early>>lane&1 != 0 {
+		w.fail(LaunchFailed, lane, "store before griddepcontrol.wait: a kernel before this one may still use what was there")
+	}
 	if w.block.launch.trace == 0 || len(p) < 2 {
 		return
 	}

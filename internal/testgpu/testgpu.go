@@ -69,6 +69,7 @@ type GPU struct {
 	launches uint64
 	executed atomic.Int64
 	watched  uint64 // launches, as traces number them
+	chain    trace  // the last ordinary launch
 }
 
 type failure struct{ after, rc int }

@@ -14,6 +14,7 @@
 //   O^T  of dims 8g..8g+7 with heads 2t, 2t+1 (Wide: and 8+2t, 9+2t)
 #pragma once
 #include "attend.cuh"
+#include "overlap.cuh"
 
 struct DecodeParams {
   Cache cache;
@@ -163,6 +164,7 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
   Span span;
 
   METHOD Decode(const DecodeParams &p) : p(p), shared(sharedAddress(dynamicShared)) {
+    if constexpr (!Row) follow();
     row = Row ? 0 : loadInt(p.decodeRow + blockZ);
     position = loadInt(p.positions + row), sequence = loadInt(p.seqOf + row);
   }
@@ -328,13 +330,25 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
     }
   }
 
+  // The kernels before are complete. On the row path the positions, the tables and the earlier keys are known before that:
+  // an ordinary launch lies between them and here.
+  METHOD void follow() const {
+    waitForLast();
+    if (blockX + blockY + blockZ == 0)
+      for (int i = threadX; i < p.clearWords; i += threadsX) p.clear[i] = 0;
+  }
+
   METHOD void run() {
-    if (!locate()) return;
+    if (!locate()) {
+      if constexpr (Row) follow();
+      return;
+    }
     int group = begin + warpId;
     if (advance(group)) { // these take longest
       keys.loadKeys(p.cache, span);
       keys.loadValues(p.cache, span);
     }
+    if constexpr (Row) follow();
     Fetched fetched;
     fetch(fetched);
     if (owner) freshRow = p.cache.row(sequence, position, head);
@@ -438,8 +452,7 @@ template <bool Int8, bool Wide, bool Row> struct Decode {
 };
 
 template <bool Int8, bool Wide, bool Row> DEVICE void decode(const DecodeParams &p) {
-  if (blockX + blockY + blockZ == 0)
-    for (int i = threadX; i < p.clearWords; i += threadsX) p.clear[i] = 0;
+  letNextBegin();
   Decode<Int8, Wide, Row> d(p);
   d.run();
 }

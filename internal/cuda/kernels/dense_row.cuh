@@ -7,6 +7,7 @@
 // several numbers of chunks a lane. Wide rows are cut into segments of 16 chunks a lane.
 #pragma once
 #include "dense.cuh"
+#include "overlap.cuh"
 
 constexpr int rowThreads = 256, rowWarps = rowThreads / 32;
 
@@ -193,6 +194,7 @@ template <int F, int Chunks, bool Wide> DEVICE float normVector(const NormRowPar
 extern SHARED __attribute__((aligned(128))) char dynamicShared[];
 
 template <int F, int Chunks, bool Wide> DEVICE void normRow(const NormRowParams &p) {
+  letNextBegin();
   int first, last;
   rowsOf(p.share, p.extra, first, last);
   RowStream<F, Chunks, Wide> w;
@@ -202,6 +204,7 @@ template <int F, int Chunks, bool Wide> DEVICE void normRow(const NormRowParams 
   float bias = 0;
   int mine = row + laneId * rowWarps;
   loadFloatIf(bias, p.bias + mine, p.bias && mine < last);
+  waitForLast();
 
   u32 scratch = sharedAddress(dynamicShared), vector = scratch + 128;
   float scale = rsqrtApprox(normVector<F, Chunks, Wide>(p, scratch, vector, w.segments) * p.perCol + p.eps);
@@ -274,6 +277,7 @@ DEVICE void finishRouter(const OutRowParams &p, const RouterSlab &s, int n) {
 
 // A block has at most 256 rows: 32 a warp.
 template <int F, int Chunks, bool Wide> DEVICE void outRow(const OutRowParams &p) {
+  letNextBegin();
   int first, last;
   rowsOf(p.share, p.extra, first, last);
   RowStream<F, Chunks, Wide> w;
@@ -291,6 +295,7 @@ template <int F, int Chunks, bool Wide> DEVICE void outRow(const OutRowParams &p
   float rest = 0, a = 0, b = 0, bias = 0, norm = 0;
   loadFloatIf(norm, p.norm + mine, ok);
   loadFloatIf(bias, p.bias + mine, ok && p.bias);
+  waitForLast();
   loadFloatIf(rest, p.x + mine, ok);
   loadFloatIf(a, p.planes + mine, sum);
   loadFloatIf(b, p.planes + p.rows + mine, sum);

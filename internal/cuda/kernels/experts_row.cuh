@@ -21,6 +21,7 @@
 // the host divides (RowPlan), and what no address depends on comes after.
 #pragma once
 #include "experts.cuh"
+#include "overlap.cuh"
 #include "route.cuh"
 
 constexpr int rowThreads = 512, rowWarps = 16, perGroup = 3;
@@ -387,11 +388,13 @@ template <int F, int N> DEVICE void gateUpRow(const GateUpRowParams &p) {
   HeldQuads held;
   Accumulated<N> sums;
   NestedTables<F> tables;
-  sums.load(p.acc, p.experts);
+  letNextBegin();
   sums.loadBias(p.routerBias, p.experts);
   held.loadNorm(p, threadX);
-  held.loadResidual(p, threadX);
   tables.load(p.w, p.experts);
+  waitForLast();
+  sums.load(p.acc, p.experts);
+  held.loadResidual(p, threadX);
   int pitch = p.plan.groups * perGroup * 128, quads = pitch / 8;
   RowShared at(F, p.experts, p.plan.segments, 1, pitch);
   int first, last;
@@ -516,13 +519,15 @@ template <int F> DEVICE void convertVectors(const DownRowParams &p, u32 vector, 
 }
 
 template <int F> DEVICE void downRow(const DownRowParams &p) {
+  letNextBegin();
+  NestedTables<F> tables;
+  tables.load(p.w, p.experts);
+  waitForLast();
   float id[mostChosen];
   UNROLL for (int k = 0; k < mostChosen; k++) {
     id[k] = 0;
     loadFloatIf(id[k], (const float *)p.choice + k, k < p.topK);
   }
-  NestedTables<F> tables;
-  tables.load(p.w, p.experts);
   DownUnits u = {p.w.rows >> 4, (p.topK + 1) >> 1, p.topK};
   int pitch = p.plan.groups * perGroup * 128;
   RowShared at(F, p.experts, p.plan.segments, p.topK, pitch);

@@ -106,6 +106,17 @@ KERNEL sharedMisaligned(u32 *out, int bug) {
 }
 
 KERNEL globalOutside(u32 *out, int bug) { out[threadX + (bug ? 1 : 0)] = 1; }
+// kind: 1 loads and 2 stores before the kernels before are complete, 3 does not ask.
+KERNEL follow(u32 *out, int kind) {
+  u32 v = 0;
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  if (kind == 3) return;
+  if (kind == 1) asm volatile("ld.global.cg.u32 %0, [%1];" : "=r"(v) : "l"(out + threadX) : "memory");
+  if (kind == 2) out[64 + threadX] = 1;
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  if (kind == 0) asm volatile("ld.global.cg.u32 %0, [%1];" : "=r"(v) : "l"(out + threadX) : "memory");
+  out[threadX] = v + 1;
+}
 KERNEL globalUnwritten(u32 *out, int bug) {
   if (threadX != 40 || !bug) out[threadX] = 1;
   sync();
