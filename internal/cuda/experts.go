@@ -55,9 +55,20 @@ const (
 	chunkCols = 64 // inputs of a chunk
 )
 
+// scaleCodeBytes are those of a chunk's double-quantised scales, which lie behind all tiles.
+const scaleCodeBytes = 16
+
 // chunkBytes is the size of 16 rows by 64 inputs.
 func (f expertFormat) chunkBytes() int {
-	return [...]int{512 + 32, 512 + 64, 512 + 16, 512, 2048}[f]
+	return [...]int{512 + 32, 512 + 64, 512 + scaleCodeBytes, 512, 2048}[f]
+}
+
+// chunkStride leads from one chunk to the next.
+func (f expertFormat) chunkStride() int {
+	if f == expertNested {
+		return 512
+	}
+	return f.chunkBytes()
 }
 
 // groupChunks and groupStages are those of kernels/experts_group.cuh.
@@ -99,13 +110,13 @@ type expertWeight struct {
 
 // expertsArg mirrors Experts of kernels/experts.cuh.
 type expertsArg struct {
-	tiles, bias, side, scales devptr
-	rows, cols, shift, split  int32
+	tiles, bias, side, scales, scaleCodes devptr
+	rows, cols, shift, split              int32
 }
 
 func (w *expertWeight) arg() expertsArg {
 	return expertsArg{
-		tiles: w.data, bias: w.bias, side: w.side, scales: w.scales,
+		tiles: w.data, bias: w.bias, side: w.side, scales: w.scales, scaleCodes: w.scaleCodes(0, 0),
 		rows: int32(w.rows), cols: int32(w.cols), shift: int32(w.shift), split: int32(w.split),
 	}
 }

@@ -14,9 +14,9 @@ import (
 
 // packParams mirrors that of kernels/pack.cu.
 type packParams struct {
-	even, odd, evenScales, oddScales, tiles, scales, worst devptr
-	rows, chunks, firstChunk, pieceChunks, split, source   int32
-	block, evenBefore, oddBefore, nested                   int32
+	even, odd, evenScales, oddScales, tiles, scaleCodes, scales, worst devptr
+	rows, chunks, firstChunk, pieceChunks, split, source               int32
+	block, evenBefore, oddBefore, padding                              int32
 }
 
 // nestedStart mirrors NestedStart of kernels/experts.cuh.
@@ -30,6 +30,8 @@ const (
 	sideTables  = 4 * (16 + 256)
 	pieceBytes  = 32 << 20 // of a checkpoint, staged at once
 	packThreads = 256
+	// chunksBehind follow the last tile, with their scales: as many may a stage read past it.
+	chunksBehind = 2
 	// worstE8M0 is the largest block exponent, 2^1, that the batch kernels multiply in BF16. Weights of 24 and above
 	// would need more.
 	worstE8M0 = 128
@@ -151,8 +153,7 @@ func (p *expertPlan) keepsNesting(q *dtype.Quant) bool {
 func (p *expertPlan) measure() {
 	n := len(p.stack.Even)
 	chunks := int64(n) * int64(p.rows/tileRows) * int64(p.cols/chunkCols)
-	// A stage may read past the last tile: two chunks, and their scales.
-	p.sizes[0] = (chunks + 2) * int64(p.format.chunkBytes())
+	p.sizes[0] = (chunks + chunksBehind) * int64(p.format.chunkBytes())
 	p.sizes[3] = 4 * int64(n) * int64(p.rows)
 	switch p.format {
 	case expertNested:
@@ -213,8 +214,7 @@ func (e *expertOps) load(u *uploader, w *device.Experts, _ bool) (expertWeight, 
 	x.slot = e.slots % int(e.worst.size/4)
 	e.slots++
 	q.zero(e.worstAt(&x), 4)
-	pad := 2 * int64(p.format.chunkBytes())
-	q.zero(x.data+devptr(p.sizes[0]-pad), pad)
+	x.zeroBehind(q)
 	p.loadSide(u, &x)
 	bias := make([]byte, 4*len(w.Bias))
 	dtype.EncodeF32(bias, w.Bias)
@@ -337,7 +337,7 @@ func (e *expertOps) loadRows(u *uploader, p *expertPlan, x *expertWeight, expert
 			tiles: x.tile(expert, first/tileRows), worst: e.worstAt(x),
 		}
 		if p.format == expertNested {
-			a.nested = 1
+			a.scaleCodes = x.scaleCodes(expert, first/tileRows)
 		}
 		var pieces [][]byte
 		for i, half := range p.parts[expert<<p.split:][:1+p.split] {
@@ -360,9 +360,30 @@ func (e *expertOps) loadRows(u *uploader, p *expertPlan, x *expertWeight, expert
 	}
 }
 
+// chunks is how many stand before a tile of an expert.
+func (w *expertWeight) chunks(expert, tile int) int64 {
+	return (int64(expert)*int64(w.rows/tileRows) + int64(tile)) * int64(w.cols/chunkCols)
+}
+
 // tile is the address of one tile of an expert.
 func (w *expertWeight) tile(expert, tile int) devptr {
-	return w.data + devptr((int64(expert)*int64(w.rows/tileRows)+int64(tile))*int64(w.cols/chunkCols)*int64(w.format.chunkBytes()))
+	return w.data + devptr(w.chunks(expert, tile)*int64(w.format.chunkStride()))
+}
+
+// scaleCodes is the address of a tile's codes of scales, 0 where the format has none.
+func (w *expertWeight) scaleCodes(expert, tile int) devptr {
+	if w.format != expertNested {
+		return 0
+	}
+	return w.data + devptr((w.chunks(w.experts, 0)+chunksBehind)*int64(w.format.chunkStride())+w.chunks(expert, tile)*scaleCodeBytes)
+}
+
+// zeroBehind sets what a stage may read past the last tile.
+func (w *expertWeight) zeroBehind(q *queue) {
+	q.zero(w.tile(w.experts, 0), chunksBehind*int64(w.format.chunkStride()))
+	if w.format == expertNested {
+		q.zero(w.scaleCodes(w.experts, 0), chunksBehind*scaleCodeBytes)
+	}
 }
 
 func sourceOf(f dtype.Format) int32 {

@@ -78,7 +78,7 @@ func TestExpertPieces(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, x.get(d.data, 2*256/tileRows*2*d.format.chunkBytes()))
+			all = append(all, x.get(d.data, (2*256/tileRows*2+chunksBehind)*d.format.chunkBytes()))
 			if d.format == expertColumns {
 				all[len(all)-1] = append(all[len(all)-1], x.get(d.scales, 4*2*4*128)...)
 			}

@@ -51,7 +51,7 @@ const (
 	expertRowThreads = 512
 	expertRowWarps   = expertRowThreads / 32
 	rowGroup         = 3                                       // chunks
-	rowRing          = expertRowWarps * (rowGroup*512 + 3*128) // codes and scales
+	rowRing          = expertRowWarps * (rowGroup*512 + 2*128) // codes and scales
 	rowMap           = 256 * 4
 	rowPairs         = 256 * 128 // what bytes of NF4 or FP4 codes stand for
 	rowStart         = 2 * 16    // of an expert's scales of scales

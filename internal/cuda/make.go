@@ -151,6 +151,9 @@ func (s *poolSet) experts(p *expertPlan, x *expertWeight) error {
 		return fmt.Errorf("experts in the GPU's %s layout cannot be made up", p.format.suffix())
 	}
 	chunks := int64(len(p.stack.Even)) * int64(p.rows/tileRows) * int64(p.cols/chunkCols)
+	if p.format == expertNested {
+		return errors.Join(s.run(x.data, chunks, codes, codeBytes, pool{}, 0), s.run(x.scaleCodes(0, 0), chunks, scales, scaleCodeBytes, pool{}, 0))
+	}
 	return s.run(x.data, chunks, codes, codeBytes, scales, p.format.chunkBytes()-codeBytes)
 }
 

@@ -21,7 +21,10 @@
 enum ExpertFormat { mxfp4, absmax, nested, columns, bf16 };
 
 constexpr int codeBytes(int f) { return f == bf16 ? 2048 : 512; }
-constexpr int chunkBytes(int f) { return codeBytes(f) + (f == mxfp4 ? 32 : f == absmax ? 64 : f == nested ? 16 : 0); }
+// From one chunk to the next.
+constexpr int chunkBytes(int f) { return codeBytes(f) + (f == mxfp4 ? 32 : f == absmax ? 64 : 0); }
+// Codes of double-quantised scales lie behind all tiles: among them, they would push codes off the 32 bytes that memory gives.
+constexpr int scaleCodeBytes = 16;
 
 // Where the double-quantised scales of an expert's even or odd rows begin.
 struct NestedStart {
@@ -43,6 +46,7 @@ struct Experts {
   const float *bias;     // [experts, rows]
   const Side *side;      // absmax, nested, columns
   const float *scales;   // nested: scales of scales; columns: [experts, rows/64, cols]
+  const u8 *scaleCodes;  // nested: codes of scales [experts, tiles, chunks, 16]: rows 0, 8, 1, 9, ...
   int rows, cols;
   int shift;             // nested: log2 of the runs of 64 weights under one scale of scales
   int split;             // nested: 1 where even and odd rows come from two tensors
@@ -50,6 +54,10 @@ struct Experts {
 
 DEVICE const u8 *tileOf(const Experts &w, int format, int expert, int tile) {
   return w.tiles + ((i64)expert * (w.rows >> 4) + tile) * ((w.cols >> 6) * chunkBytes(format));
+}
+
+DEVICE const u8 *scaleCodesOf(const Experts &w, int expert, int tile) {
+  return w.scaleCodes + ((i64)expert * (w.rows >> 4) + tile) * ((w.cols >> 6) * scaleCodeBytes);
 }
 
 // Work of the batch path: rows of one expert in the sorted order.

@@ -26,7 +26,8 @@ template <int F, int N8, int Tiles, bool GateUp> struct Group {
   static constexpr int perStage = F == bf16 ? 1 : 3, stages = F == bf16 ? 4 : 3;
   static constexpr int width = N8 * 8; // rows of activations
   static constexpr int rowThreads = groupThreads / width, units = perStage * 8, turns = (units + rowThreads - 1) / rowThreads;
-  static constexpr int tileStage = perStage * chunkBytes(F), tileUnits = tileStage / 16;
+  static constexpr int codeStage = perStage * chunkBytes(F), tileStage = codeStage + (F == nested ? perStage * scaleCodeBytes : 0);
+  static constexpr int codeUnits = codeStage / 16;
   static constexpr int xStage = perStage * width * 128, scaleStage = F == columns ? Tiles * perStage * 256 : 0;
   // A multiple of 128, as multiplyStage exchanges halves of 128 bytes by their address.
   static constexpr int stageBytes = (xStage + groupWarps * Tiles * tileStage + scaleStage + 127) / 128 * 128;
@@ -38,6 +39,7 @@ template <int F, int N8, int Tiles, bool GateUp> struct Group {
   int chunks;                // of a tile
   int tile[Tiles];           // this warp's; past the end it repeats the last
   const u8 *weights[Tiles];  // this lane's next 16 bytes
+  const u8 *scaleCodes[Tiles]; // nested: likewise, of the first lanes
   const u8 *activations;     // this thread's row
   bool live;                 // there is such a row
   const float *columnScales; // this thread's next 16 bytes
@@ -51,6 +53,7 @@ template <int F, int N8, int Tiles, bool GateUp> struct Group {
     UNROLL for (int i = 0; i < Tiles; i++) {
       tile[i] = minOf((blockX * groupWarps + warpId) * Tiles + i, (p.w.rows >> 4) - 1);
       weights[i] = tileOf(p.w, F, item.expert, tile[i]) + laneId * 16;
+      if constexpr (F == nested) scaleCodes[i] = scaleCodesOf(p.w, item.expert, tile[i]) + laneId * 16;
     }
     UNROLL for (int i = 0; i < Tiles; i++)
       UNROLL for (int j = 0; j < N8; j++)
@@ -81,11 +84,15 @@ template <int F, int N8, int Tiles, bool GateUp> struct Group {
   METHOD void copyWeights(int stage) {
     UNROLL for (int i = 0; i < Tiles; i++) {
       u32 to = weightsAt(stage, i) + laneId * 16;
-      repeat<(tileUnits + 31) / 32>([&](auto c) __attribute__((always_inline)) {
+      repeat<(codeUnits + 31) / 32>([&](auto c) __attribute__((always_inline)) {
         constexpr int n = c.value * 32;
-        if (n + 32 <= tileUnits || laneId < tileUnits - n) copyAsync16(to + n * 16, weights[i] + n * 16);
+        if (n + 32 <= codeUnits || laneId < codeUnits - n) copyAsync16(to + n * 16, weights[i] + n * 16);
       });
-      weights[i] += tileStage;
+      weights[i] += codeStage;
+      if constexpr (F == nested) {
+        if (laneId < perStage) copyAsync16(to + codeStage, scaleCodes[i]);
+        scaleCodes[i] += perStage * scaleCodeBytes;
+      }
     }
   }
 
@@ -106,7 +113,7 @@ template <int F, int N8, int Tiles, bool GateUp> struct Group {
   METHOD void nestedScales(F2 *s, int stage) const {
     int t = minOf(laneId & 3, perStage - 1);
     UNROLL for (int i = 0; i < Tiles; i++) {
-      u32 codes = loadShared(weightsAt(stage, i) + t * chunkBytes(F) + 512 + (laneId >> 3) * 4) >> (laneId & 4) * 4;
+      u32 codes = loadShared(weightsAt(stage, i) + codeStage + t * scaleCodeBytes + (laneId >> 3) * 4) >> (laneId & 4) * 4;
       int at = stage * perStage + t;
       float a = loadTable(nest[i].map + (codes & 255)), b = loadTable(nest[i].map + (codes >> 8 & 255));
       float c = loadTable(nest[i].scales + ((nest[i].low + at) >> p.w.shift)), d = loadTable(nest[i].scales + ((nest[i].high + at) >> p.w.shift));

@@ -44,7 +44,8 @@ template <int F, bool GateUp> struct Prefill {
   u32 base;
   int part, chunks;
   const u8 *weights;      // this lane's, of the first tile; they move on
-  u32 second, scaleAt;    // from there to the second tile, and to this lane's scale (absmax, nested)
+  u32 second, scaleAt;    // from there to the second tile, and to this lane's scale (absmax)
+  const u8 *scaleCode;    // nested: this lane's next
   const float *outer;     // nested: scales of scales
   int unit;               // nested: runs of 64 weights before this lane's row
   float offset, mine;
@@ -66,7 +67,7 @@ template <int F, bool GateUp> struct Prefill {
 
   METHOD void prepareScales() {
     int g = laneId >> 2, t = laneId & 3, mineTile = tile(t >> 1);
-    scaleAt = (t >> 1) * second + 512 - laneId * 16 + (g * 2 + (t & 1)) * (F == absmax ? 4 : 1);
+    if constexpr (F == absmax) scaleAt = (t >> 1) * second + 512 - laneId * 16 + (g * 2 + (t & 1)) * 4;
     mine = p.w.side->table[laneId & 15];
     if constexpr (F == nested) {
       const NestedStart start = p.w.side->start[item.expert * 2 + (g & 1) * p.w.split];
@@ -74,6 +75,7 @@ template <int F, bool GateUp> struct Prefill {
       outer = r.scales;
       offset = r.offset;
       unit = t & 1 ? r.high : r.low;
+      scaleCode = scaleCodesOf(p.w, item.expert, mineTile) + g * 2 + (t & 1);
     }
   }
 
@@ -113,7 +115,8 @@ template <int F, bool GateUp> struct Prefill {
     }
     if constexpr (F == absmax) c.scale = loadTable((const float *)(weights + (int)scaleAt));
     if constexpr (F == nested) {
-      c.code = loadByte(weights + (int)scaleAt);
+      c.code = loadByte(scaleCode);
+      scaleCode += scaleCodeBytes;
       c.outer = loadTable(outer + (unit++ >> p.w.shift));
     }
     weights += chunkBytes(F);

@@ -2,7 +2,8 @@
 //
 // A block takes a run of segments, each a tile of one chosen expert. Its warps take them in groups of three chunks, warp w
 // every 16th group; a ring of three slots, in which every lane copies and reads its own 16 bytes, brings the codes without
-// any synchronisation, and with the first of them the lane's scales of the group. The vector is one column of B; a
+// any synchronisation, and with the first of them the lane's scales of the group. Double-quantised scales come to registers
+// instead: their addresses are scattered, and a copy to shared memory takes a turn for each. The vector is one column of B; a
 // group's 16 sums go to shared memory, and after one barrier a thread adds up each row's. Where the inputs are no
 // multiple of three chunks, zeros follow the vector, and whatever weights follow do not matter.
 //
@@ -25,7 +26,7 @@
 #include "route.cuh"
 
 constexpr int rowThreads = 512, rowWarps = 16, perGroup = 3;
-constexpr int scaleWords = 3;  // a lane and group, at most
+constexpr int scaleWords = 2;  // a lane and group, at most, by way of shared memory
 constexpr int warpRing = perGroup * 512 + scaleWords * 128;
 constexpr int pairBytes(int f) { return f == mxfp4 ? 0 : 256 * 128; }
 
@@ -65,12 +66,15 @@ template <int To, int From> DEVICE void copyAsync16If(u32 shared, const void *gl
   asm volatile("{ .reg .pred q; setp.ne.u32 q, %2, 0; @q cp.async.cg.shared.global [%0+%3], [%1+%4], 16; }" ::"r"(shared), "l"(global), "r"((u32)ok), "n"(To), "n"(From) : "memory");
 }
 // Bytes: 4 or 8.
-template <int Bytes, int To = 0> DEVICE void copyAsyncIf(u32 shared, const void *global, bool ok) {
-  asm volatile("{ .reg .pred q; setp.ne.u32 q, %2, 0; @q cp.async.ca.shared.global [%0+%3], [%1], %4; }" ::"r"(shared), "l"(global), "r"((u32)ok), "n"(To), "n"(Bytes) : "memory");
+template <int Bytes> DEVICE void copyAsyncIf(u32 shared, const void *global, bool ok) {
+  asm volatile("{ .reg .pred q; setp.ne.u32 q, %2, 0; @q cp.async.ca.shared.global [%0], [%1], %3; }" ::"r"(shared), "l"(global), "r"((u32)ok), "n"(Bytes) : "memory");
 }
 template <int Offset> DEVICE void loadShared4If(U4 &v, u32 a, bool ok) {
   asm volatile("{ .reg .pred q; setp.ne.u32 q, %5, 0; @q ld.shared.v4.b32 {%0, %1, %2, %3}, [%4+%6]; }"
                : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w) : "r"(a), "r"((u32)ok), "n"(Offset) : "memory");
+}
+DEVICE void loadShortIf(u32 &v, const void *p, bool ok) {
+  asm volatile("{ .reg .pred q; setp.ne.u32 q, %2, 0; @q ld.global.nc.u16 %0, [%1]; }" : "+r"(v) : "l"(p), "r"((u32)ok));
 }
 DEVICE void loadSharedFloatIf(float &v, u32 a, bool ok) {
   asm volatile("{ .reg .pred q; setp.ne.u32 q, %2, 0; @q ld.shared.f32 %0, [%1]; }" : "+f"(v) : "r"(a), "r"((u32)ok) : "memory");
@@ -90,9 +94,10 @@ template <int Offset> DEVICE void storeSharedIf(u32 a, float v, bool ok) {
 // The scales of one group of chunks: lane 4g+t has those of rows g and g+8 in chunk t, and copies them itself.
 template <int F> struct RowScales {
   u32 a = 0, b = 0;  // MXFP4: the word of both rows; else two floats
-  float offset = 0;
+  u32 codes = 0;     // nested: of the group after, until it is taken
+  float low = 0, high = 0, offset = 0;
 
-  // at: the lane's first word of the warp's room for scales; further words lie 128 bytes apart, absmax's two together.
+  // The lane's place in the warp's room for scales.
   static METHOD u32 placeOf(u32 room) { return room + laneId * (F == absmax ? 8 : 4); }
 
   METHOD void copy(const Experts &w, const RowShared &at, u32 to, const Segment &s, int chunk, bool ok) {
@@ -105,9 +110,9 @@ template <int F> struct RowScales {
       NestedStart start = {(int)v.x, (int)v.y, asFloat(v.z), 0};
       NestedRows r = nestedRows(w, start, s.number);
       offset = r.offset;
-      copyAsyncIf<4>(to, p + (g >> 1) * 4, ok);  // with a neighbour's
-      copyAsyncIf<4, 128>(to, r.scales + ((r.low + chunk + t) >> w.shift), ok);
-      copyAsyncIf<4, 256>(to, r.scales + ((r.high + chunk + t) >> w.shift), ok);
+      loadShortIf(codes, scaleCodesOf(w, s.expert, s.number) + (chunk + t) * scaleCodeBytes + g * 2, ok);
+      loadFloatIf(low, r.scales + ((r.low + chunk + t) >> w.shift), ok);
+      loadFloatIf(high, r.scales + ((r.high + chunk + t) >> w.shift), ok);
     }
   }
   // Takes what copy brought, after it was waited for.
@@ -115,10 +120,9 @@ template <int F> struct RowScales {
     if constexpr (F == mxfp4) a = loadShared(from);
     if constexpr (F == absmax) loadShared2(a, b, from);
     if constexpr (F == nested) {
-      u32 codes = loadShared(from) >> (laneId & 4 ? 16 : 0), low = loadShared<128>(from), high = loadShared<256>(from);
-      u32 first = loadShared(at.map + (codes & 255) * 4), second = loadShared(at.map + (codes >> 8 & 255) * 4);
-      a = asBits(unnest(asFloat(first), asFloat(low), offset));
-      b = asBits(unnest(asFloat(second), asFloat(high), offset));
+      u32 first = loadShared(at.map + (codes & 255) * 4), second = loadShared(at.map + (codes >> 8) * 4);
+      a = asBits(unnest(asFloat(first), low, offset));
+      b = asBits(unnest(asFloat(second), high, offset));
     }
   }
 };
@@ -194,21 +198,17 @@ template <int F> struct RowStream {
   }
   METHOD const u8 *codes(const Segment &s) const { return s.tile + group * (perGroup * chunkBytes(F)) + laneId * 16; }
 
-  // The first group's codes: its segment is not in shared memory yet. Three sets of copies, of which the last, for
-  // double-quantised scales, is still open: it goes on with startNested.
+  // The first group's codes: its segment is not in shared memory yet. Double-quantised scales follow with startNested.
   METHOD void start(const Segment &s, bool ok) {
     const u8 *p = codes(s);
     if constexpr (F != nested) scales.copy(w, at, room, s, group * perGroup, ok);
     repeat<perGroup>([&](auto k) __attribute__((always_inline)) {
       copyAsync16If<k.value * 512, k.value * chunkBytes(F)>(slot, p, ok);
-      if constexpr (F != nested || k.value < perGroup - 1) commitCopies();
+      commitCopies();
     });
   }
   METHOD void startNested(const Segment &s, bool ok) {
-    if constexpr (F == nested) {
-      scales.copy(w, at, room, s, group * perGroup, ok);
-      commitCopies();
-    }
+    if constexpr (F == nested) scales.copy(w, at, room, s, group * perGroup, ok);
   }
 
   METHOD Segment segmentAt(int i) const {
@@ -233,7 +233,6 @@ template <int F> struct RowStream {
     bool first = F == mxfp4 || laneId < 4;
     u32 pairs = at.pairs + laneId * 4;
     U4 x[2] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-    if constexpr (F == nested) waitCopies<0>();
     while (segment < segments) {
       u32 vector = at.vector + group * (perGroup * 128) + (laneId & 3) * 16;
       if (pitch) vector += segmentAt(segment).slot * pitch;

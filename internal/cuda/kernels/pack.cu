@@ -8,6 +8,7 @@ struct PackParams {
   const u8 *even, *odd;             // values; of odd rows, where the matrix is split
   const u8 *evenScales, *oddScales; // as stored
   u8 *tiles;                        // of the piece's first row; transposed: of the expert
+  u8 *scaleCodes;                   // nested, likewise; else 0
   float *scales;                    // transposed 4-bit: of the expert, [rows/64, chunks*64]
   u32 *worst;                       // the largest E8M0 exponent so far, if above 128
   int rows;                         // of the piece; transposed: of the expert
@@ -17,7 +18,7 @@ struct PackParams {
   int source;                       // MXFP4
   int block;                        // NF4, FP4: weights under one scale, in runs of 64
   int evenBefore, oddBefore;        // runs of 64 of the first block before the piece
-  int nested;                       // NF4, FP4: scales are bytes
+  int padding;
 };
 
 struct Place {
@@ -93,13 +94,14 @@ KERNEL(256, 4) packCodes(const PackParams p) {
   if (!at.ok) return;
   int g = at.lane >> 2, t = at.lane & 3;
   u32 word[4];
-  u8 *chunk = p.tiles + ((i64)at.tile * p.chunks + at.chunk) * (p.nested ? chunkBytes(nested) : chunkBytes(absmax));
+  i64 number = (i64)at.tile * p.chunks + at.chunk;
+  u8 *chunk = p.tiles + number * (p.scaleCodes ? chunkBytes(nested) : chunkBytes(absmax));
   UNROLL for (int h = 0; h < 2; h++) {
     SourceRow r = sourceRow(p, at.tile * 16 + g + 8 * h);
     i64 run = r.row * p.chunks + at.chunk, scale = (r.before + run) / p.block;
     UNROLL for (int b = 0; b < 2; b++) word[2 * b + h] = *(const u32 *)(r.values + run * 32 + b * 16 + t * 4);
     if (t != 0) continue;
-    if (p.nested) chunk[512 + g * 2 + h] = r.scales[scale];
+    if (p.scaleCodes) p.scaleCodes[number * scaleCodeBytes + g * 2 + h] = r.scales[scale];
     else ((float *)(chunk + 512))[g * 2 + h] = ((const float *)r.scales)[scale];
   }
   *(U4 *)(chunk + at.lane * 16) = {word[0], word[1], word[2], word[3]};
