@@ -21,7 +21,7 @@ func TestBinding(t *testing.T) {
 		t.Skip("no C compiler is installed")
 	}
 	file := filepath.Join(t.TempDir(), "libdriver.so")
-	if out, err := exec.Command(cc, "-shared", "-fPIC", "-o", file, "testdata/driver.c").CombinedOutput(); err != nil {
+	if out, err := exec.Command(cc, "-shared", "-fPIC", "-Wl,-Bsymbolic", "-o", file, "testdata/driver.c").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	lib, err := purego.Dlopen(file, purego.RTLD_NOW)
