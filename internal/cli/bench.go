@@ -45,7 +45,7 @@ demo model. Keys and values of a context are made up too.`,
 	}
 	fs := c.Flags()
 	fs.StringVar(&f.shape, "shape", "", "make up a model of this shape: gpt-oss-20b, gpt-oss-120b or tiny")
-	fs.StringVar(&f.format, "format", "mxfp4", "format of its experts: mxfp4, nf4, nf4-dq or bf16")
+	fs.StringVar(&f.format, "format", "mxfp4", "format of its experts: mxfp4, nf4, nf4-dq or bf16; or gguf: MXFP4 and Q8_0 as llama.cpp's files have them")
 	fs.IntVar(&f.layers, "layers", 0, "make up only so many layers, where memory is short (default: all)")
 	fs.Var(&f.work.batches, "batch", "sequences that decode together, or none (default 1,8; on a GPU 1,8,32,128)")
 	fs.Var(&f.work.contexts, "context", "positions before them (default 0; on a GPU 0,4096)")

@@ -30,12 +30,16 @@ func benchShapes() map[string]checkpoint.Config {
 	return map[string]checkpoint.Config{"gpt-oss-20b": published, "gpt-oss-120b": large, "tiny": tiny}
 }
 
-// benchFormats are what the experts may be stored in, by the name that --format takes.
+// benchFormats are what the experts may be stored in, by the name that --format takes. All but the last have the rest in BF16.
 func benchFormats() map[string]string {
 	return map[string]string{
 		"mxfp4": "MXFP4", "nf4": "NF4 with float32 scales", "nf4-dq": "NF4 with double-quantised scales", "bf16": "BF16",
+		ggufFormat: "MXFP4 as llama.cpp's files have it",
 	}
 }
+
+// ggufFormat is what most GGUF files of GPT-OSS have: blocks of MXFP4 with their scales among them, and the rest in Q8_0.
+const ggufFormat = "gguf"
 
 // made is a model with made-up weights of a real model's shapes and formats: what speed is measured on where the real
 // weights are not at hand. What it says is noise, but nothing overflows, and what layers add to the residual stream is
@@ -57,7 +61,7 @@ type made struct {
 type madeThere struct{ *made }
 
 func (m madeThere) Embedding() (dtype.Plane, error) {
-	return m.filled(&m.into, m.config.Vocab, m.config.Hidden), nil
+	return m.content(&m.into, m.config.Vocab, m.config.Hidden), nil
 }
 
 // Pools gives the device what to make weights of.
@@ -95,7 +99,11 @@ func (m *made) Config() *checkpoint.Config { return &m.config }
 
 // String says what was made.
 func (m *made) String() string {
-	s := fmt.Sprintf("%s, made up: experts in %s, the rest in BF16", m.name, benchFormats()[m.format])
+	rest := dtype.BF16
+	if m.format == ggufFormat {
+		rest = dtype.Q8_0
+	}
+	s := fmt.Sprintf("%s, made up: experts in %s, the rest in %v", m.name, benchFormats()[m.format], rest)
 	if full := benchShapes()[m.name].Layers; m.config.Layers < full {
 		s += fmt.Sprintf("; %d of %d layers", m.config.Layers, full)
 	}
@@ -115,7 +123,10 @@ func (m *made) outlined() *made {
 	return &outline
 }
 
-func (m *made) headBytes() int64 { return 2 * int64(m.config.Vocab) * int64(m.config.Hidden) }
+func (m *made) headBytes() int64 {
+	head := m.outlined().dense(&m.into, m.config.Vocab, m.config.Hidden)
+	return head.Bytes()
+}
 
 func (m *made) Head() (dtype.Plane, error) {
 	if m.head.Rows == 0 {
@@ -143,8 +154,19 @@ func (m *made) linear(from *pools, rows, cols int) checkpoint.Linear {
 }
 
 func (m *made) dense(from *pools, rows, cols int) dtype.Plane {
-	if m.outline {
-		return dtype.Plane{Format: dtype.BF16, Rows: rows, Cols: cols}
+	switch {
+	case !m.outline:
+		return m.content(from, rows, cols)
+	case m.format == ggufFormat:
+		return dtype.Plane{Format: dtype.Q8_0, Rows: rows, Cols: cols}
+	}
+	return dtype.Plane{Format: dtype.BF16, Rows: rows, Cols: cols}
+}
+
+// content makes a dense weight, whether large ones have content or not.
+func (m *made) content(from *pools, rows, cols int) dtype.Plane {
+	if m.format == ggufFormat {
+		return dtype.Plane{Format: dtype.Q8_0, Rows: rows, Cols: cols, Data: m.takeBlocks(from.q8, rows*cols, dtype.Q8_0)}
 	}
 	return m.filled(from, rows, cols)
 }
@@ -182,6 +204,12 @@ func (m *made) expert(from *pools, rows, cols int) dtype.Plane {
 	switch m.format {
 	case "bf16":
 		return m.dense(from, rows, cols)
+	case ggufFormat:
+		p.Format = dtype.MXFP4GGML
+		if !m.outline {
+			p.Data = m.takeBlocks(from.ggml, n, p.Format)
+		}
+		return p
 	case "mxfp4":
 		p.Format, p.Scales = dtype.MXFP4, take(from.Exponents, n/32)
 	case "nf4":
@@ -215,9 +243,16 @@ func (m *made) floats(n int) []float32 {
 }
 
 // take makes n bytes of a kind, from another place in its pool than the last.
-func (m *made) take(pool []byte, n int) []byte {
+func (m *made) take(pool []byte, n int) []byte { return m.takeFrom(pool, m.at*8%len(pool), n) }
+
+// takeBlocks is take for n weights of a format whose blocks hold their scales.
+func (m *made) takeBlocks(pool []byte, n int, f dtype.Format) []byte {
+	size := f.BlockBytes()
+	return m.takeFrom(pool, m.at*size%len(pool), n/f.BlockElems()*size)
+}
+
+func (m *made) takeFrom(pool []byte, at, n int) []byte {
 	b := make([]byte, n)
-	at := m.at * 8 % len(pool)
 	m.at += 4099 // a prime: tensors begin at places of their own
 	const part = 64 << 20
 	var wg sync.WaitGroup
@@ -234,10 +269,12 @@ func (m *made) take(pool []byte, n int) []byte {
 }
 
 // pools hold random bytes of each kind; tensors are copied from them round and round. BF16 is about 1/60, E8M0 about
-// 2^-8, absmax from 0.02 to 0.04; codes of double-quantised scales are those near 0, to which offset is added.
+// 2^-8, absmax from 0.02 to 0.04; codes of double-quantised scales are those near 0, to which offset is added. Blocks are
+// MXFP4's and Q8_0's with their scales, of the same sizes as the others.
 type pools struct {
 	device.Pools
-	offset float32 // 0.02
+	ggml, q8 []byte
+	offset   float32 // 0.02
 }
 
 // newPools makes values halvings times halved.
@@ -253,5 +290,26 @@ func newPools(seed uint64, halvings int) pools {
 		p.Absmax = binary.LittleEndian.AppendUint32(p.Absmax, math.Float32bits(float32(scale*(0.02+0.02*r.Float64()))))
 		p.Nested = append(p.Nested, byte(100+r.IntN(60)))
 	}
+	p.addBlocks(r, n/16, halvings)
 	return p
+}
+
+// addBlocks makes n of each kind. The scales of Q8_0 are normal numbers in F16, so it is halved seven times at most.
+func (p *pools) addBlocks(r *rand.Rand, n, halvings int) {
+	shift, least := 0, float32(1./60/90)
+	if halvings > 0 {
+		shift, least = 6, least/2
+	}
+	for range n {
+		p.ggml = append(p.ggml, byte(118-halvings+r.IntN(3)))
+		at := len(p.q8)
+		p.q8 = append(p.q8, 0, 0)
+		dtype.EncodeF16(p.q8[at:], []float32{least * (1 + r.Float32())})
+		for i := range 32 {
+			if i < 16 {
+				p.ggml = append(p.ggml, byte(r.Uint32()))
+			}
+			p.q8 = append(p.q8, byte(int8(r.Uint32())>>shift))
+		}
+	}
 }
