@@ -2095,7 +2095,7 @@ TEXT ·int8MXFP4x1(SB), NOSPLIT, $0-56
 	MOVQ    scales+32(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU int16_ones<>+0(SB), Y1
-	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	VMOVDQU e2m1_above<>+0(SB), Y2
 	LEAQ    ·halfE8M0+0(SB), R9
 
 row:
@@ -2121,8 +2121,8 @@ step:
 	VPMADDUBSW   (DX)(DI*1), Y7, Y4
 	VPMADDUBSW   32(DX)(DI*1), Y5, Y5
 	VPADDW       Y5, Y4, Y4
-	VPADDW       64(DX)(DI*1), Y4, Y4
 	VPMADDWD     Y1, Y4, Y4
+	VPADDD       64(DX)(DI*1), Y4, Y4
 	VCVTDQ2PS    Y4, Y4
 	VMULPS       96(DX)(DI*1), Y6, Y5
 	VFMADD231PS  Y4, Y5, Y3
@@ -2150,11 +2150,11 @@ DATA int16_ones<>+16(SB)/8, $0x0001000100010001
 DATA int16_ones<>+24(SB)/8, $0x0001000100010001
 GLOBL int16_ones<>(SB), RODATA|NOPTR, $32
 
-DATA e2m1_above_12<>+0(SB)/8, $0x181412100f0e0d0c
-DATA e2m1_above_12<>+8(SB)/8, $0x00040608090a0b0c
-DATA e2m1_above_12<>+16(SB)/8, $0x181412100f0e0d0c
-DATA e2m1_above_12<>+24(SB)/8, $0x00040608090a0b0c
-GLOBL e2m1_above_12<>(SB), RODATA|NOPTR, $32
+DATA e2m1_above<>+0(SB)/8, $0x1c18161413121110
+DATA e2m1_above<>+8(SB)/8, $0x04080a0c0d0e0f10
+DATA e2m1_above<>+16(SB)/8, $0x1c18161413121110
+DATA e2m1_above<>+24(SB)/8, $0x04080a0c0d0e0f10
+GLOBL e2m1_above<>(SB), RODATA|NOPTR, $32
 
 // func int8MXFP4x2(y *float32, stride int, x0 *byte, x1 *byte, data *byte, scales *byte, rows int, steps int)
 // Requires: AVX, AVX2, FMA3, MMX+
@@ -2167,7 +2167,7 @@ TEXT ·int8MXFP4x2(SB), NOSPLIT, $0-64
 	MOVQ    scales+40(FP), R9
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU int16_ones<>+0(SB), Y1
-	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	VMOVDQU e2m1_above<>+0(SB), Y2
 	LEAQ    ·halfE8M0+0(SB), R10
 
 row:
@@ -2194,16 +2194,16 @@ step:
 	VPMADDUBSW   (DX)(R8*1), Y8, Y5
 	VPMADDUBSW   32(DX)(R8*1), Y6, Y9
 	VPADDW       Y9, Y5, Y5
-	VPADDW       64(DX)(R8*1), Y5, Y5
 	VPMADDWD     Y1, Y5, Y5
+	VPADDD       64(DX)(R8*1), Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       96(DX)(R8*1), Y7, Y9
 	VFMADD231PS  Y5, Y9, Y3
 	VPMADDUBSW   (BX)(R8*1), Y8, Y5
 	VPMADDUBSW   32(BX)(R8*1), Y6, Y6
 	VPADDW       Y6, Y5, Y5
-	VPADDW       64(BX)(R8*1), Y5, Y5
 	VPMADDWD     Y1, Y5, Y5
+	VPADDD       64(BX)(R8*1), Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       96(BX)(R8*1), Y7, Y6
 	VFMADD231PS  Y5, Y6, Y4
@@ -2244,7 +2244,7 @@ TEXT ·int8MXFP4x4(SB), NOSPLIT, $0-80
 	MOVQ    scales+56(FP), R11
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU int16_ones<>+0(SB), Y1
-	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	VMOVDQU e2m1_above<>+0(SB), Y2
 	LEAQ    ·halfE8M0+0(SB), R12
 
 row:
@@ -2273,32 +2273,32 @@ step:
 	VPMADDUBSW   (DX)(R10*1), Y10, Y7
 	VPMADDUBSW   32(DX)(R10*1), Y8, Y11
 	VPADDW       Y11, Y7, Y7
-	VPADDW       64(DX)(R10*1), Y7, Y7
 	VPMADDWD     Y1, Y7, Y7
+	VPADDD       64(DX)(R10*1), Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       96(DX)(R10*1), Y9, Y11
 	VFMADD231PS  Y7, Y11, Y3
 	VPMADDUBSW   (BX)(R10*1), Y10, Y7
 	VPMADDUBSW   32(BX)(R10*1), Y8, Y11
 	VPADDW       Y11, Y7, Y7
-	VPADDW       64(BX)(R10*1), Y7, Y7
 	VPMADDWD     Y1, Y7, Y7
+	VPADDD       64(BX)(R10*1), Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       96(BX)(R10*1), Y9, Y11
 	VFMADD231PS  Y7, Y11, Y4
 	VPMADDUBSW   (SI)(R10*1), Y10, Y7
 	VPMADDUBSW   32(SI)(R10*1), Y8, Y11
 	VPADDW       Y11, Y7, Y7
-	VPADDW       64(SI)(R10*1), Y7, Y7
 	VPMADDWD     Y1, Y7, Y7
+	VPADDD       64(SI)(R10*1), Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       96(SI)(R10*1), Y9, Y11
 	VFMADD231PS  Y7, Y11, Y5
 	VPMADDUBSW   (DI)(R10*1), Y10, Y7
 	VPMADDUBSW   32(DI)(R10*1), Y8, Y8
 	VPADDW       Y8, Y7, Y7
-	VPADDW       64(DI)(R10*1), Y7, Y7
 	VPMADDWD     Y1, Y7, Y7
+	VPADDD       64(DI)(R10*1), Y7, Y7
 	VCVTDQ2PS    Y7, Y7
 	VMULPS       96(DI)(R10*1), Y9, Y8
 	VFMADD231PS  Y7, Y8, Y6
@@ -2347,7 +2347,7 @@ TEXT ·int8MXFP4GGMLx1(SB), NOSPLIT, $0-56
 	MOVQ    data+24(FP), BX
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU int16_ones<>+0(SB), Y1
-	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	VMOVDQU e2m1_above<>+0(SB), Y2
 	LEAQ    ·halfE8M0+0(SB), R8
 
 row:
@@ -2372,8 +2372,8 @@ step:
 	VPMADDUBSW     (DX)(DI*1), Y4, Y4
 	VPMADDUBSW     32(DX)(DI*1), Y5, Y5
 	VPADDW         Y5, Y4, Y4
-	VPADDW         64(DX)(DI*1), Y4, Y4
 	VPMADDWD       Y1, Y4, Y4
+	VPADDD         64(DX)(DI*1), Y4, Y4
 	VCVTDQ2PS      Y4, Y4
 	VMULPS         96(DX)(DI*1), Y6, Y5
 	VFMADD231PS    Y4, Y5, Y3
@@ -2404,7 +2404,7 @@ TEXT ·int8MXFP4GGMLx2(SB), NOSPLIT, $0-64
 	MOVQ    data+32(FP), SI
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU int16_ones<>+0(SB), Y1
-	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	VMOVDQU e2m1_above<>+0(SB), Y2
 	LEAQ    ·halfE8M0+0(SB), R9
 
 row:
@@ -2430,16 +2430,16 @@ step:
 	VPMADDUBSW     (DX)(R8*1), Y5, Y8
 	VPMADDUBSW     32(DX)(R8*1), Y6, Y9
 	VPADDW         Y9, Y8, Y8
-	VPADDW         64(DX)(R8*1), Y8, Y8
 	VPMADDWD       Y1, Y8, Y8
+	VPADDD         64(DX)(R8*1), Y8, Y8
 	VCVTDQ2PS      Y8, Y8
 	VMULPS         96(DX)(R8*1), Y7, Y9
 	VFMADD231PS    Y8, Y9, Y3
 	VPMADDUBSW     (BX)(R8*1), Y5, Y5
 	VPMADDUBSW     32(BX)(R8*1), Y6, Y6
 	VPADDW         Y6, Y5, Y5
-	VPADDW         64(BX)(R8*1), Y5, Y5
 	VPMADDWD       Y1, Y5, Y5
+	VPADDD         64(BX)(R8*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
 	VMULPS         96(BX)(R8*1), Y7, Y6
 	VFMADD231PS    Y5, Y6, Y4
@@ -2478,7 +2478,7 @@ TEXT ·int8MXFP4GGMLx4(SB), NOSPLIT, $0-80
 	MOVQ    data+48(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU int16_ones<>+0(SB), Y1
-	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	VMOVDQU e2m1_above<>+0(SB), Y2
 	LEAQ    ·halfE8M0+0(SB), R11
 
 row:
@@ -2506,32 +2506,32 @@ step:
 	VPMADDUBSW     (DX)(R10*1), Y7, Y10
 	VPMADDUBSW     32(DX)(R10*1), Y8, Y11
 	VPADDW         Y11, Y10, Y10
-	VPADDW         64(DX)(R10*1), Y10, Y10
 	VPMADDWD       Y1, Y10, Y10
+	VPADDD         64(DX)(R10*1), Y10, Y10
 	VCVTDQ2PS      Y10, Y10
 	VMULPS         96(DX)(R10*1), Y9, Y11
 	VFMADD231PS    Y10, Y11, Y3
 	VPMADDUBSW     (BX)(R10*1), Y7, Y10
 	VPMADDUBSW     32(BX)(R10*1), Y8, Y11
 	VPADDW         Y11, Y10, Y10
-	VPADDW         64(BX)(R10*1), Y10, Y10
 	VPMADDWD       Y1, Y10, Y10
+	VPADDD         64(BX)(R10*1), Y10, Y10
 	VCVTDQ2PS      Y10, Y10
 	VMULPS         96(BX)(R10*1), Y9, Y11
 	VFMADD231PS    Y10, Y11, Y4
 	VPMADDUBSW     (SI)(R10*1), Y7, Y10
 	VPMADDUBSW     32(SI)(R10*1), Y8, Y11
 	VPADDW         Y11, Y10, Y10
-	VPADDW         64(SI)(R10*1), Y10, Y10
 	VPMADDWD       Y1, Y10, Y10
+	VPADDD         64(SI)(R10*1), Y10, Y10
 	VCVTDQ2PS      Y10, Y10
 	VMULPS         96(SI)(R10*1), Y9, Y11
 	VFMADD231PS    Y10, Y11, Y5
 	VPMADDUBSW     (DI)(R10*1), Y7, Y7
 	VPMADDUBSW     32(DI)(R10*1), Y8, Y8
 	VPADDW         Y8, Y7, Y7
-	VPADDW         64(DI)(R10*1), Y7, Y7
 	VPMADDWD       Y1, Y7, Y7
+	VPADDD         64(DI)(R10*1), Y7, Y7
 	VCVTDQ2PS      Y7, Y7
 	VMULPS         96(DI)(R10*1), Y9, Y8
 	VFMADD231PS    Y7, Y8, Y6
@@ -2579,7 +2579,7 @@ TEXT ·int8MXFP4Ollamax1(SB), NOSPLIT, $0-56
 	MOVQ    data+24(FP), BX
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU int16_ones<>+0(SB), Y1
-	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	VMOVDQU e2m1_above<>+0(SB), Y2
 	LEAQ    ·halfE8M0+0(SB), R8
 
 row:
@@ -2606,8 +2606,8 @@ step:
 	VPMADDUBSW     (DX)(DI*1), Y7, Y4
 	VPMADDUBSW     32(DX)(DI*1), Y5, Y5
 	VPADDW         Y5, Y4, Y4
-	VPADDW         64(DX)(DI*1), Y4, Y4
 	VPMADDWD       Y1, Y4, Y4
+	VPADDD         64(DX)(DI*1), Y4, Y4
 	VCVTDQ2PS      Y4, Y4
 	VMULPS         96(DX)(DI*1), Y6, Y5
 	VFMADD231PS    Y4, Y5, Y3
@@ -2638,7 +2638,7 @@ TEXT ·int8MXFP4Ollamax2(SB), NOSPLIT, $0-64
 	MOVQ    data+32(FP), SI
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU int16_ones<>+0(SB), Y1
-	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	VMOVDQU e2m1_above<>+0(SB), Y2
 	LEAQ    ·halfE8M0+0(SB), R9
 
 row:
@@ -2666,16 +2666,16 @@ step:
 	VPMADDUBSW     (DX)(R8*1), Y8, Y5
 	VPMADDUBSW     32(DX)(R8*1), Y6, Y9
 	VPADDW         Y9, Y5, Y5
-	VPADDW         64(DX)(R8*1), Y5, Y5
 	VPMADDWD       Y1, Y5, Y5
+	VPADDD         64(DX)(R8*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
 	VMULPS         96(DX)(R8*1), Y7, Y9
 	VFMADD231PS    Y5, Y9, Y3
 	VPMADDUBSW     (BX)(R8*1), Y8, Y5
 	VPMADDUBSW     32(BX)(R8*1), Y6, Y6
 	VPADDW         Y6, Y5, Y5
-	VPADDW         64(BX)(R8*1), Y5, Y5
 	VPMADDWD       Y1, Y5, Y5
+	VPADDD         64(BX)(R8*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
 	VMULPS         96(BX)(R8*1), Y7, Y6
 	VFMADD231PS    Y5, Y6, Y4
@@ -2714,7 +2714,7 @@ TEXT ·int8MXFP4Ollamax4(SB), NOSPLIT, $0-80
 	MOVQ    data+48(FP), R8
 	VMOVDQU nibble<>+0(SB), Y0
 	VMOVDQU int16_ones<>+0(SB), Y1
-	VMOVDQU e2m1_above_12<>+0(SB), Y2
+	VMOVDQU e2m1_above<>+0(SB), Y2
 	LEAQ    ·halfE8M0+0(SB), R11
 
 row:
@@ -2744,32 +2744,32 @@ step:
 	VPMADDUBSW     (DX)(R10*1), Y10, Y7
 	VPMADDUBSW     32(DX)(R10*1), Y8, Y11
 	VPADDW         Y11, Y7, Y7
-	VPADDW         64(DX)(R10*1), Y7, Y7
 	VPMADDWD       Y1, Y7, Y7
+	VPADDD         64(DX)(R10*1), Y7, Y7
 	VCVTDQ2PS      Y7, Y7
 	VMULPS         96(DX)(R10*1), Y9, Y11
 	VFMADD231PS    Y7, Y11, Y3
 	VPMADDUBSW     (BX)(R10*1), Y10, Y7
 	VPMADDUBSW     32(BX)(R10*1), Y8, Y11
 	VPADDW         Y11, Y7, Y7
-	VPADDW         64(BX)(R10*1), Y7, Y7
 	VPMADDWD       Y1, Y7, Y7
+	VPADDD         64(BX)(R10*1), Y7, Y7
 	VCVTDQ2PS      Y7, Y7
 	VMULPS         96(BX)(R10*1), Y9, Y11
 	VFMADD231PS    Y7, Y11, Y4
 	VPMADDUBSW     (SI)(R10*1), Y10, Y7
 	VPMADDUBSW     32(SI)(R10*1), Y8, Y11
 	VPADDW         Y11, Y7, Y7
-	VPADDW         64(SI)(R10*1), Y7, Y7
 	VPMADDWD       Y1, Y7, Y7
+	VPADDD         64(SI)(R10*1), Y7, Y7
 	VCVTDQ2PS      Y7, Y7
 	VMULPS         96(SI)(R10*1), Y9, Y11
 	VFMADD231PS    Y7, Y11, Y5
 	VPMADDUBSW     (DI)(R10*1), Y10, Y7
 	VPMADDUBSW     32(DI)(R10*1), Y8, Y8
 	VPADDW         Y8, Y7, Y7
-	VPADDW         64(DI)(R10*1), Y7, Y7
 	VPMADDWD       Y1, Y7, Y7
+	VPADDD         64(DI)(R10*1), Y7, Y7
 	VCVTDQ2PS      Y7, Y7
 	VMULPS         96(DI)(R10*1), Y9, Y8
 	VFMADD231PS    Y7, Y8, Y6

@@ -19,7 +19,7 @@ import (
 type Options struct {
 	Threads int    // 0: GOMAXPROCS
 	Int8    bool   // round activations to int8 where weights are integers times a scale: lossy
-	Level   string // "portable", "avx2", "avx512", "neon"; "": what HEARTH_CPU names, or the best that works here
+	Level   string // "portable", "avx2", "avx512", "avx512vnni", "neon"; "": what HEARTH_CPU names, or the best that works here
 }
 
 // Device is the machine's processor.

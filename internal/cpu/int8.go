@@ -14,16 +14,16 @@ import (
 const (
 	int8Block     = 32  // activations under one scale; 64 would cost as much, and 3.4 times the divergence on the demo model
 	int8StepBytes = 128 // of an int8Step
-	int8Bias      = 12  // what kernels may add to an MXFP4 weight's integer, so that it has no sign
+	int8Bias      = 16  // what kernels may add to an MXFP4 weight's integer, so that it has no sign
 )
 
 // int8Step is 64 consecutive activations of a row: two blocks, side by side in the two lanes of an AVX2 register. What lies
 // past the end of a row is zero.
 type int8Step struct {
 	low, high [int8Block]int8 // low: the first 16 of either block; high: the last 16 of either
-	// bias takes back int8Bias for every weight: pair i of low and pair i of high, negated. Its lanes are those that
-	// products of pairs are added in.
-	bias  [16]int16
+	// bias takes back int8Bias for every weight: four codes of low and four of high, negated. Its lanes are those that
+	// products are added in.
+	bias  [8]int32
 	scale [8]float32 // of the first block, four times, and of the second
 }
 
@@ -63,8 +63,12 @@ func (s *int8Step) codes(b int, v *[int8Block]float32, inverse float32) {
 		low[i] = int8(math.Float32bits(float32(v[i]*inverse) + roundBy)) // rounded before the sum: never fused
 		high[i] = int8(math.Float32bits(float32(v[16+i]*inverse) + roundBy))
 	}
-	for i := range 8 {
-		s.bias[8*b+i] = -int8Bias * (int16(low[2*i]) + int16(low[2*i+1]) + int16(high[2*i]) + int16(high[2*i+1]))
+	for i := range 4 {
+		var sum int32
+		for j := 4 * i; j < 4*i+4; j++ {
+			sum += int32(low[j]) + int32(high[j])
+		}
+		s.bias[4*b+i] = -int8Bias * sum
 	}
 }
 

@@ -105,10 +105,17 @@ func TestInt8RoundRow(t *testing.T) {
 func checkBias(t *testing.T, s *int8Step) {
 	t.Helper()
 	for i, b := range s.bias {
-		if want := -12 * (int(s.low[2*i]) + int(s.low[2*i+1]) + int(s.high[2*i]) + int(s.high[2*i+1])); int(b) != want {
+		if want := -int8Bias * (sumOf(s.low[4*i:4*i+4]) + sumOf(s.high[4*i:4*i+4])); int(b) != want {
 			t.Fatalf("bias %d is %d, want %d", i, b, want)
 		}
 	}
+}
+
+func sumOf(codes []int8) (sum int) {
+	for _, c := range codes {
+		sum += int(c)
+	}
+	return sum
 }
 
 // The integers times their scale are the weights that dtype decodes.
@@ -135,9 +142,9 @@ func TestInt8Products(t *testing.T) {
 	eachLevel(t, func(t *testing.T, l *level) {
 		for _, f := range integerFormats() {
 			c := newChecker(&l.kernels, uint64(f))
-			widths, batches := []int{32, 64, 96, 192, 544, 1088}, []int{1, 2, 4, 7} // seven: a group of each size
+			widths, batches := []int{32, 64, 96, 192, 544, 1088}, []int{1, 2, 4, 15} // fifteen: a group of each size
 			if testmodel.Race {
-				widths, batches = widths[:3], []int{1, 7}
+				widths, batches = widths[:3], []int{1, 15}
 			}
 			for _, cols := range widths {
 				for _, batch := range batches {
@@ -178,7 +185,7 @@ func TestInt8Extremes(t *testing.T) {
 							x[4+i].low[k], x[4+i].high[k] = 127*sign, 127*sign
 						}
 						for k := range x[4+i].bias {
-							x[4+i].bias[k] = -12 * 4 * 127 * int16(sign)
+							x[4+i].bias[k] = -int8Bias * 8 * 127 * int32(sign)
 						}
 					}
 					l.kernels.int8(c.w, x, nil, 3, &p, 0, 2)

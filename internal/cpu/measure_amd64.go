@@ -13,7 +13,7 @@ func multiplyAdds(level string) (loop func(rounds int), flops int) {
 	switch level {
 	case "avx2":
 		return fmaAVX2, 12 * 8 * 2
-	case "avx512":
+	case "avx512", "avx512vnni":
 		return fmaAVX512, 12 * 16 * 2
 	}
 	return nil, 0

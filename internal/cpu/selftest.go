@@ -21,7 +21,7 @@ func selfTest(k *kernels) error {
 	}
 	for _, f := range integerFormats() {
 		p := c.plane(f, 7, 128, 0)
-		if err := c.roundedProduct(&p, 7); err != nil {
+		if err := c.roundedProduct(&p, 15); err != nil {
 			return fmt.Errorf("%v: %w", f, err)
 		}
 	}

@@ -23,6 +23,9 @@ const (
 	stepBytes = 128
 )
 
+// int8Bias is package cpu's.
+const int8Bias = 16
+
 // integers is a format whose weights are integers times a scale for every 32.
 type integers struct {
 	name          string
@@ -109,13 +112,13 @@ func int8Kernel(f integers, rows int) {
 	RET()
 }
 
-// int8MXFP4: one VPSHUFB finds 32 weights, as twice their value, with 12 added: 0 to 24, bytes without a sign, as
-// VPMADDUBSW wants its first operand. The twelves are taken back by the step's bias. No sum leaves 16 bits: a pair of
-// products is at most 2*24*127 = 6096, two of them 12192, and the bias 4*12*127 = 6096; 32767 is far.
+// int8MXFP4: one VPSHUFB finds 32 weights, as twice their value, with int8Bias added: 4 to 28, bytes without a sign, as
+// VPMADDUBSW wants its first operand. What was added is taken back by the step's bias, in 32 bits. No sum leaves 16 before: a
+// pair of products is at most 2*28*127 = 7112, two of them 14224; 32767 is far.
 func int8MXFP4(name string, bytes, scales int, codes func(data, scale Mem) (load func(v VecVirtual), first, second Mem)) integers {
 	setup := func() intConstants {
 		c := intConstants{nibble: load(global("nibble", fill(0x0F))), ones: load(global("int16_ones", fill(1, 0))), halves: GP64()}
-		c.table = load(global("e2m1_above_12", fill(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0)))
+		c.table = load(global("e2m1_above", fill(biasedE2M1()...)))
 		LEAQ(NewDataAddr(Symbol{Name: "·halfE8M0"}, 0), c.halves)
 		return c
 	}
@@ -146,11 +149,19 @@ func int8MXFP4(name string, bytes, scales int, codes func(data, scale Mem) (load
 		VPMADDUBSW(x(stepLow), w.low, a)
 		VPMADDUBSW(x(stepHigh), w.high, b)
 		VPADDW(b, a, a)
-		VPADDW(x(stepBias), a, a)
 		VPMADDWD(c.ones, a, a)
+		VPADDD(x(stepBias), a, a)
 		return a
 	}
 	return integers{name: name, bytes: bytes, scales: scales, setup: setup, decode: decode, sums: sums}
+}
+
+// biasedE2M1 are the codes' values, doubled, above int8Bias.
+func biasedE2M1() (b []byte) {
+	for _, v := range []int{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12} {
+		b = append(b, byte(int8Bias+v))
+	}
+	return b
 }
 
 // int8Q8: the sign of a weight is given to its activation, since VPMADDUBSW wants one operand without. A pair of products is

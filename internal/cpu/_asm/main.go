@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	level := flag.String("level", "avx2", "whose kernels to write: avx2 or avx512")
+	level := flag.String("level", "avx2", "whose kernels to write: avx2, avx512 or vnni")
 	flag.Parse()
 	build.ConstraintExpr("!noasm")
 	switch *level {
@@ -35,11 +35,14 @@ func main() {
 		decodeKernels(formats16())
 		mulKernels16()
 		scoreKernels16()
+	case "vnni":
+		vnniKernels()
 	default:
 		log.Fatalf("no level %q", *level)
 	}
 	build.Generate() // exits on an error
-	if err := writeSums("asm.sum", "avx2_amd64.s", "avx2_stubs_amd64.go", "avx512_amd64.s", "avx512_stubs_amd64.go"); err != nil {
+	if err := writeSums("asm.sum", "avx2_amd64.s", "avx2_stubs_amd64.go", "avx512_amd64.s", "avx512_stubs_amd64.go",
+		"vnni_amd64.s", "vnni_stubs_amd64.go"); err != nil {
 		log.Fatal(err)
 	}
 }
