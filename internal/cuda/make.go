@@ -45,25 +45,22 @@ func (d *Device) NewMadeSession(spec device.Spec, lim device.Limits, into, back 
 	}
 	s := x.(*session)
 	for i, p := range []*device.Pools{into, back} {
-		if s.made[i], err = newPoolSet(d.c, p, uint32(i), d.options.Int8Dense); err != nil {
+		if s.made[i], err = newPoolSet(d.c, p, uint32(i)); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
 	return s, nil
 }
 
-func newPoolSet(c *context, p *device.Pools, seed uint32, q8 bool) (*poolSet, error) {
+func newPoolSet(c *context, p *device.Pools, seed uint32) (*poolSet, error) {
 	s := &poolSet{c: c, host: p, seed: seed}
-	var codes, scales []byte
-	if q8 {
-		v, err := dtype.DecodeVector(dtype.BF16, p.Values)
-		if err != nil {
-			return nil, err
-		}
-		codes, scales = make([]byte, denseQ8.codeBytes(len(v))), make([]byte, denseQ8.scaleBytes(len(v)))
-		if err := encodeDense(denseQ8, codes, scales, v); err != nil {
-			return nil, err
-		}
+	v, err := dtype.DecodeVector(dtype.BF16, p.Values)
+	if err != nil {
+		return nil, err
+	}
+	codes, scales := make([]byte, denseQ8.codeBytes(len(v))), make([]byte, denseQ8.scaleBytes(len(v)))
+	if err := encodeDense(denseQ8, codes, scales, v); err != nil {
+		return nil, err
 	}
 	for _, x := range []struct {
 		to    *pool
@@ -87,7 +84,6 @@ func newPoolSet(c *context, p *device.Pools, seed uint32, q8 bool) (*poolSet, er
 		*x.to = pool{b, uint32(n/unitBytes - 1)}
 		c.queue.upload(b.ptr, x.bytes)
 	}
-	var err error
 	if s.fill, err = c.kernel(kernelSpec{module: "measure", name: "makeUp", params: unsafe.Sizeof(makeUpParams{})}); err == nil {
 		err = c.queue.sync()
 	}

@@ -39,6 +39,9 @@ func madeLayer(r randomModel, s *device.Spec, format string) *device.Layer {
 	w := r.layer(s)
 	for _, p := range []*dtype.Plane{&w.Q.Weight, &w.K.Weight, &w.V.Weight, &w.O.Weight} {
 		p.Data = nil
+		if format == "gguf" {
+			p.Format = dtype.Q8_0
+		}
 	}
 	for _, x := range []*device.Experts{&w.GateUp, &w.Down} {
 		for e := range x.Weight.Even {
@@ -47,6 +50,8 @@ func madeLayer(r randomModel, s *device.Spec, format string) *device.Layer {
 			switch format {
 			case "mxfp4":
 				p.Format = dtype.MXFP4
+			case "gguf":
+				p.Format = dtype.MXFP4GGML
 			case "bf16":
 				p.Format = dtype.BF16
 			case "nf4":
@@ -63,7 +68,7 @@ func madeLayer(r randomModel, s *device.Spec, format string) *device.Layer {
 // it; steps on both paths give numbers.
 func TestMadeUpWeights(t *testing.T) {
 	for name, c := range parityContexts(t) {
-		for _, format := range []string{"mxfp4", "nf4", "nf4-dq", "bf16"} {
+		for _, format := range []string{"mxfp4", "nf4", "nf4-dq", "bf16", "gguf"} {
 			t.Run(name+"/"+format, func(t *testing.T) { testMadeUp(t, c, format, format == "nf4") })
 		}
 	}
@@ -121,7 +126,7 @@ func checkMade(t *testing.T, s *session, into, back *device.Pools, format string
 		return b
 	}
 	w := &s.layers[1]
-	if s.options.Int8Dense {
+	if w.o.format == denseQ8 {
 		if scales := get(w.o.scales, denseQ8.scaleBytes(w.o.rows*w.o.cols)); len(units(scales)) < 8 {
 			t.Errorf("only %d different scales", len(units(scales)))
 		}
@@ -131,7 +136,7 @@ func checkMade(t *testing.T, s *session, into, back *device.Pools, format string
 	for i, x := range []*expertWeight{&w.gateUp, &w.down} {
 		p := []*device.Pools{into, back}[i]
 		n, codes := x.format.chunkBytes(), 512
-		source, scales := units(p.Codes), map[string]map[string]bool{"mxfp4": units(p.Exponents), "nf4": units(p.Absmax), "nf4-dq": units(p.Nested)}[format]
+		source, scales := units(p.Codes), map[string]map[string]bool{"mxfp4": units(p.Exponents), "gguf": units(p.Exponents), "nf4": units(p.Absmax), "nf4-dq": units(p.Nested)}[format]
 		if format == "bf16" {
 			codes, source = n, units(p.Values)
 		}
