@@ -200,8 +200,10 @@ func compareLayers(t *testing.T, sessions [2]device.Session, spec *device.Spec, 
 		n := len(errs)
 		// A layer rounds to BF16 six times, 2^-10 each, and scores of some units multiply the error of queries and keys: the
 		// float64 reference with these roundings moves x by 0.004 to 0.01 a layer. Where the fourth and the fifth expert are
-		// within that of each other, another one may be chosen, which changes this token by a third; a mistake changes all.
-		limit := 0.012 * float64(l+1)
+		// within that of each other, another one may be chosen. That changes this token by a third, and with it the keys and
+		// values that later tokens meet in the next layer: an H100 is off by 0.013 there before any such token and by 0.03
+		// after some. A mistake changes every token by more.
+		limit := 0.012 + 0.033*float64(l)
 		if mid, high := errs[n/2], errs[n*9/10]; !(mid < limit) || n >= 30 && !(high < 3*limit) {
 			t.Errorf("%d tokens in %d steps, layer %d: x is off by %.2g of its size in the middle token, %.2g in the worst tenth", n, len(steps), l, mid, high)
 		} else {
