@@ -68,7 +68,7 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, j *job) {
 		return
 	}
 	// The header is out: the error goes where the next chunk would.
-	es := newEventStream(w, s.o.IOTimeout)
+	es := newEventStream(w)
 	es.begun = true
 	if es.data(x.err) == nil {
 		_ = es.done()
@@ -105,7 +105,7 @@ func (s *Server) plain(ctx context.Context, w http.ResponseWriter, g *generation
 
 // stream answers in chunks.
 func (s *Server) stream(ctx context.Context, w http.ResponseWriter, g *generation) error {
-	es := newEventStream(w, s.o.IOTimeout)
+	es := newEventStream(w)
 	open := func() error {
 		if es.begun {
 			return nil

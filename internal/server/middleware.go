@@ -73,7 +73,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 				s.o.Metrics.answered(r.Pattern, r.Method, x.status, took)
 			}
 		}()
-		next.ServeHTTP(&recorder{ResponseWriter: w, x: x}, r)
+		next.ServeHTTP(&recorder{ResponseWriter: w, x: x, timeout: s.o.IOTimeout}, r)
 	})
 }
 
@@ -108,16 +108,24 @@ func requestID(r *http.Request) string {
 
 func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()) }
 
-// recorder notes the status of an answer.
+// recorder notes the status of an answer, and bounds the time of each write: a client that does not read must not hold its
+// request for ever.
 type recorder struct {
 	http.ResponseWriter
-	x *exchange
+	x       *exchange
+	timeout time.Duration
+}
+
+// limit begins the time of the next write. net/http lifts it before the connection's next request.
+func (w *recorder) limit() {
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.timeout)) // not every ResponseWriter can
 }
 
 func (w *recorder) WriteHeader(status int) {
 	if w.x.status == 0 {
 		w.x.status = status
 	}
+	w.limit()
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -125,6 +133,7 @@ func (w *recorder) Write(b []byte) (int, error) {
 	if w.x.status == 0 {
 		w.x.status = http.StatusOK
 	}
+	w.limit()
 	return w.ResponseWriter.Write(b)
 }
 

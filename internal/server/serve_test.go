@@ -233,6 +233,18 @@ func TestTimeouts(t *testing.T) {
 				t.Errorf("the request ended with %v", reason)
 			}
 		}},
+		{"a client that does not read a plain answer", func(t *testing.T) {
+			r, ended := slow(t)
+			const body = `{"prompt":[1],"max_tokens":1}`
+			c := talk(t, r, post(body, len(body)))
+			if reason := <-ended; reason != engine.ReasonLength {
+				t.Errorf("the request ended with %v", reason)
+			}
+			time.Sleep(61 * time.Second)
+			if got, _ := io.ReadAll(c); len(got) > 0 {
+				t.Errorf("the server still held the answer after a minute: %q", got)
+			}
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) { synctest.Test(t, c.do) })
 	}

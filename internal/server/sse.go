@@ -3,21 +3,19 @@ package server
 import (
 	"bytes"
 	"net/http"
-	"time"
 )
 
 // eventStream writes server-sent events. The header goes out with the first of them, so that a request which fails
 // before its first token still gets a status of its own.
 type eventStream struct {
-	w       http.ResponseWriter
-	rc      *http.ResponseController
-	timeout time.Duration // for one write: a client that does not read must not hold its request for ever
-	buf     bytes.Buffer
-	begun   bool
+	w     http.ResponseWriter // a recorder, which bounds the time of each write
+	rc    *http.ResponseController
+	buf   bytes.Buffer
+	begun bool
 }
 
-func newEventStream(w http.ResponseWriter, timeout time.Duration) *eventStream {
-	return &eventStream{w: w, rc: http.NewResponseController(w), timeout: timeout}
+func newEventStream(w http.ResponseWriter) *eventStream {
+	return &eventStream{w: w, rc: http.NewResponseController(w)}
 }
 
 // data sends v as one event.
@@ -51,7 +49,6 @@ func (s *eventStream) flush() error {
 		h.Set("X-Accel-Buffering", "no") // nginx would collect the events
 		s.w.WriteHeader(http.StatusOK)
 	}
-	_ = s.rc.SetWriteDeadline(time.Now().Add(s.timeout)) // not every ResponseWriter can
 	_, err := s.w.Write(s.buf.Bytes())
 	s.buf.Reset()
 	if err != nil {
