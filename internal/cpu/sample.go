@@ -87,7 +87,7 @@ func (d *drawScratch) draw(logits []float32, p *device.Sampling) (int32, error) 
 	}
 	for _, b := range p.Bias {
 		if b.ID >= 0 && int(b.ID) < len(l) {
-			l[b.ID] += b.Value
+			l[b.ID] = tamed(l[b.ID] + b.Value)
 		}
 	}
 	d.penalise(l, p)
@@ -101,6 +101,14 @@ func (d *drawScratch) draw(logits []float32, p *device.Sampling) (int32, error) 
 	return d.pick(l, best, p), nil
 }
 
+// tamed keeps a logit that parameters pushed out of the numbers comparable: up, it stays the greatest; NaN is never drawn.
+func tamed(v float32) float32 {
+	if v > negInf {
+		return min(v, math.MaxFloat32)
+	}
+	return negInf
+}
+
 // penalise applies the three penalties from the history.
 func (d *drawScratch) penalise(l []float32, p *device.Sampling) {
 	if p.Repetition != 0 && p.Repetition != 1 {
@@ -111,9 +119,9 @@ func (d *drawScratch) penalise(l []float32, p *device.Sampling) {
 				}
 				d.count[id] = 1
 				if l[id] > 0 {
-					l[id] /= p.Repetition
+					l[id] = tamed(l[id] / p.Repetition)
 				} else {
-					l[id] *= p.Repetition
+					l[id] = tamed(l[id] * p.Repetition)
 				}
 			}
 		}
@@ -128,7 +136,7 @@ func (d *drawScratch) penalise(l []float32, p *device.Sampling) {
 		}
 		for _, id := range p.Output {
 			if int(id) < len(l) && d.count[id] > 0 {
-				l[id] -= p.Presence + p.Frequency*float32(d.count[id])
+				l[id] = tamed(l[id] - (p.Presence + p.Frequency*float32(d.count[id])))
 				d.count[id] = 0
 			}
 		}

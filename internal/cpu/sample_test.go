@@ -158,6 +158,32 @@ func TestNothingLeftToDraw(t *testing.T) {
 	}
 }
 
+// Parameters that the engine lets through may push logits past what float32 holds.
+func TestDrawOverflow(t *testing.T) {
+	logits := []float32{1, 2, 3, -1}
+	for _, c := range []struct {
+		name string
+		p    device.Sampling
+		want []int32 // any of these
+	}{
+		{"up", device.Sampling{Repetition: 1e-40, Output: []int32{1}}, []int32{1}},
+		{"up twice", device.Sampling{Repetition: 1e-40, Frequency: -math.MaxFloat32, Output: []int32{1, 1}}, []int32{1}},
+		{"up and down", device.Sampling{Repetition: 1e-40, Presence: math.MaxFloat32, Frequency: math.MaxFloat32, Banned: []int32{3}, Output: []int32{1, 1}}, []int32{0, 2}},
+		{"down", device.Sampling{Repetition: math.MaxFloat32, Bias: []device.Bias{{ID: 2, Value: -200}}, Prompt: []int32{2}, Output: []int32{3}}, []int32{0, 1}},
+		{"by a bias", device.Sampling{Bias: []device.Bias{{ID: 0, Value: math.MaxFloat32}, {ID: 0, Value: math.MaxFloat32}}}, []int32{0}},
+	} {
+		for _, how := range []device.Sampling{{}, {Temperature: 1}, {Temperature: 1, TopK: 3}, {Temperature: 1, TopP: 0.9}, {Temperature: 1e-30, MinP: 0.1}} {
+			p := c.p
+			p.Temperature, p.TopK, p.TopP, p.MinP = how.Temperature, how.TopK, how.TopP, how.MinP
+			d := newDrawScratch(len(logits))
+			id, err := d.draw(logits, &p)
+			if err != nil || !slices.Contains(c.want, id) {
+				t.Errorf("%s, %+v: drew %d, %v, want one of %v", c.name, how, id, err, c.want)
+			}
+		}
+	}
+}
+
 func TestTop(t *testing.T) {
 	logits := []float32{1, 3, 3, -2, 0}
 	norm, _ := logSumExp(logits)
