@@ -82,8 +82,12 @@ func NewPlan(c *checkpoint.Config, info device.Info, r Request) (Plan, error) {
 	if need := int64(pages)*pageBytes + p.PerSequence; need > budget {
 		fit := int((budget-p.PerSequence)/pageBytes) * p.PageSize
 		if r.MaxContext > 0 || fit < p.PageSize {
-			return Plan{}, fmt.Errorf("a sequence of %d positions needs %s of KV cache, %s is planned for it: use --max-model-len %d or %s",
-				want, Bytes(need), Bytes(budget), max(fit, 0), r.moreRoom(need))
+			shorter := ""
+			if fit >= p.PageSize {
+				shorter = fmt.Sprintf("--max-model-len %d or ", fit)
+			}
+			return Plan{}, fmt.Errorf("a sequence of %d positions needs %s of KV cache, %s is planned for it: use %s%s",
+				want, Bytes(need), Bytes(budget), shorter, r.moreRoom(need))
 		}
 		p.Notes = append(p.Notes, fmt.Sprintf("context limited to %d of %d positions by a KV cache of %s (more room: %s)", fit, want, Bytes(budget), r.moreRoom(need)))
 		want, pages = fit, fit/p.PageSize
@@ -98,10 +102,20 @@ func (r Request) Limits() (device.Limits, error) {
 	l := device.Limits{
 		MaxTokens: or(r.MaxTokens, defaultTokens), MaxSeqs: or(r.MaxSeqs, defaultSeqs), PageSize: or(r.PageSize, defaultPage),
 	}
-	if l.MaxTokens < 1 || l.MaxSeqs < 1 || l.PageSize < 1 || r.MaxContext < 0 || r.KVBytes < 0 || r.Fixed < 0 {
-		return l, fmt.Errorf("negative size in the request: %+v", r)
+	for _, f := range []struct {
+		name  string
+		value int
+	}{
+		{"--max-model-len", r.MaxContext}, {"--max-num-seqs", r.MaxSeqs}, {"--max-num-batched-tokens", r.MaxTokens}, {"--block-size", r.PageSize},
+	} {
+		if f.value < 0 {
+			return l, fmt.Errorf("%s %d: want 1 or more, or 0 for the default", f.name, f.value)
+		}
 	}
-	if r.Fraction < 0 || r.Fraction > 1 {
+	if r.KVBytes < 0 || r.Fixed < 0 {
+		return l, fmt.Errorf("%d bytes of keys and values beside %d others: sizes cannot be negative", r.KVBytes, r.Fixed)
+	}
+	if !(r.Fraction >= 0 && r.Fraction <= 1) { // nor NaN
 		return l, fmt.Errorf("--gpu-memory-utilization %v: want a share between 0 and 1", r.Fraction)
 	}
 	l.MaxTokens = max(l.MaxTokens, l.MaxSeqs) // every running sequence may decode in one batch

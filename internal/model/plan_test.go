@@ -1,6 +1,7 @@
 package model
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -50,8 +51,12 @@ func TestPlan(t *testing.T) {
 		{name: "asked for more than fits", free: 8 << 30, request: Request{MaxContext: 131072}, err: "--max-model-len 43024 or --kv-cache-memory-bytes"},
 		{name: "budget raised", free: 8 << 30, request: Request{MaxContext: 131072, KVBytes: 7 << 30}, context: 131072},
 		{name: "longer than the model", free: 64 << 30, request: Request{MaxContext: 131073}, err: "past the 131072 positions"},
-		{name: "nothing fits", free: 100 << 20, err: "needs"},
-		{name: "negative", free: 64 << 30, request: Request{MaxSeqs: -1}, err: "negative"},
+		{name: "nothing fits", free: 100 << 20, err: "is planned for it: use --kv-cache-memory-bytes"},
+		{name: "nothing fits that was asked for", free: 100 << 20, request: Request{MaxContext: 4096}, err: "is planned for it: use --kv-cache-memory-bytes"},
+		{name: "negative", free: 64 << 30, request: Request{MaxSeqs: -1}, err: "--max-num-seqs -1: want 1 or more"},
+		{name: "negative page", free: 64 << 30, request: Request{PageSize: -16}, err: "--block-size -16: want 1 or more"},
+		{name: "negative room", free: 64 << 30, request: Request{KVBytes: -1}, err: "cannot be negative"},
+		{name: "no share", free: 64 << 30, request: Request{Fraction: math.NaN()}, err: "--gpu-memory-utilization NaN"},
 		{name: "beside weights", free: 23 << 30, request: Request{Fixed: 14 << 30}, context: 131072},
 		{name: "the context that weights leave", free: 18 << 30, request: Request{Fixed: 14 << 30, Fraction: 1}, context: 86720, note: "--kv-cache-dtype int8"},
 		{name: "asked for more than weights leave", free: 18 << 30, request: Request{Fixed: 14 << 30, Fraction: 1, MaxContext: 131072}, err: "--max-model-len 86720 or --kv-cache-dtype int8"},
