@@ -150,6 +150,9 @@ func (d *diagnosis) examineCPU(limits time.Duration, forced string) {
 	dev, err := cpu.New(cpu.Options{})
 	if err != nil {
 		p.Error = err.Error()
+		if dev, err := cpu.New(cpu.Options{Level: "portable"}); err == nil { // which works everywhere
+			d.examineMemory(dev, 0)
+		}
 		return
 	}
 	d.ServesOn = append(d.ServesOn, "cpu")
@@ -164,15 +167,19 @@ func (d *diagnosis) examineCPU(limits time.Duration, forced string) {
 		}
 		p.Levels = append(p.Levels, s)
 	}
+	d.examineMemory(dev, limits)
+}
+
+func (d *diagnosis) examineMemory(dev *cpu.Device, limits time.Duration) {
 	info := dev.Info()
 	d.Memory = memoryState{Total: info.Memory, Free: info.Free}
 	if limit, _, ok := cpu.GroupMemory(); ok {
 		d.Memory.GroupLimit = limit
 	}
 	if limits > 0 {
-		d.Memory.Bandwidth, err = dev.ReadBandwidth(limits)
-		if err != nil {
-			p.Error = err.Error()
+		var err error
+		if d.Memory.Bandwidth, err = dev.ReadBandwidth(limits); err != nil {
+			d.Processor.Error = err.Error()
 		}
 	}
 }
@@ -320,7 +327,7 @@ func (s *processorState) print(p *printer) {
 		case l.Usable:
 			p.line("", "%s works too", l.Name)
 		default:
-			p.line("", "%s cannot be used: %s", l.Name, l.Reason)
+			p.line("", "cannot be used: %s", l.Reason) // which begins with the level's name
 		}
 	}
 }

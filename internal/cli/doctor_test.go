@@ -80,7 +80,7 @@ func TestDoctorPage(t *testing.T) {
 system        linux 6.1
 processor     Some CPU, 8 cores
 kernels       avx2 on 8 threads: the best that works
-              avx512 cannot be used: avx512 failed its self-test: x
+              cannot be used: avx512 failed its self-test: x
               portable works too
 memory        32.00 GiB, 30.00 GiB free, limited to 16.00 GiB by the control group
               41.2 GB/s read by the processor, measured now

@@ -165,7 +165,7 @@ func TestPickLevel(t *testing.T) {
 		{"", "good", "wrong failed its self-test: mixed value 0", ""},
 		{"portable", "portable", "", ""},
 		{"wrong", "wrong", "", "wrong failed its self-test"},
-		{"lacking", "lacking", "", "lacking needs AVX9: not supported by this device"},
+		{"lacking", "lacking", "", "lacking needs AVX9, which this processor lacks"},
 		{"avx9", "", "", `"avx9" is no level of kernels for this processor: want portable or good or wrong or lacking`},
 	} {
 		l, note, err := pickLevel(p.name, all)

@@ -47,7 +47,7 @@ func pickLevel(name string, all []level) (l level, note string, err error) {
 // usable says why the level cannot be used, wrapping device.ErrNotSupported where the processor lacks something.
 func (l *level) usable() error {
 	if l.missing != "" {
-		return fmt.Errorf("%s needs %s: %w", l.name, l.missing, device.ErrNotSupported)
+		return device.Refuse(fmt.Errorf("%s needs %s, which this processor lacks", l.name, l.missing))
 	}
 	if err := selfTest(&l.kernels); err != nil {
 		return fmt.Errorf("%s failed its self-test: %w", l.name, err)
