@@ -172,6 +172,9 @@ func TestServeEndsWhenGPUIsLost(t *testing.T) {
 	if s := <-status; s != 1 {
 		t.Errorf("exit status %d", s)
 	}
+	if !regexp.MustCompile(`(?m)^workspace +[\d.]+ [KMG]iB for steps of at most 2048 tokens$`).MatchString(log.String()) {
+		t.Errorf("nothing of the workspace in\n%s", log)
+	}
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 	want := "hearth: the engine has stopped: the model's step failed: Fake RTX: the device is lost: cuGraphLaunch: CUDA_ERROR_ECC_UNCORRECTABLE (214)"
 	if last := lines[len(lines)-1]; last != want {

@@ -183,6 +183,7 @@ func (r *loaded) describe(p *printer) {
 	}
 	p.line("KV cache", "%s (%s): %d positions a sequence, %d in all, %d sequences at once", model.Bytes(plan.KVBytes), r.device.KVFormat,
 		plan.MaxContext, plan.FullPages*plan.PageSize, plan.MaxSeqs)
+	p.line("workspace", "%s for steps of at most %d tokens", model.Bytes(m.Activation), plan.MaxTokens)
 	r.describeChanges(p)
 	r.describeNotes(p)
 }
