@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -40,6 +41,9 @@ demo model. Keys and values of a context are made up too.`,
   hearth bench ./gpt-oss-20b --batch 1,8 --context 0,4096 --prompt 128,2048 --plot speed.svg`,
 		Args: atMost(1, "a model: a folder, a file or ORG/NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if f.shape == "" && c.Flags().Changed("format") {
+				return errors.New("--format: goes with --shape")
+			}
 			return runBench(c.Context(), s, args, &f)
 		},
 	}
@@ -84,6 +88,9 @@ func runBench(ctx context.Context, s Streams, args []string, f *benchFlags) (err
 	if len(args) > 0 && f.shape != "" {
 		return fmt.Errorf("%s and --shape %s: name one model", args[0], f.shape)
 	}
+	if f.limits < 0 {
+		return fmt.Errorf("--limits %v: want a time, or 0 for no shares", f.limits)
+	}
 	d, why, err := f.where.open(slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -106,17 +113,23 @@ func runBench(ctx context.Context, s Streams, args []string, f *benchFlags) (err
 	if err := f.bench(ctx, s, d, weights, r); err != nil {
 		return err
 	}
-	if f.plot != "" {
-		if err := os.WriteFile(f.plot, []byte(r.svg()), 0o644); err != nil {
-			return fmt.Errorf("--plot: %w", err)
-		}
+	if err := r.write(s.Out, f.asJSON); err != nil || f.plot == "" {
+		return err
 	}
-	if f.asJSON {
-		e := json.NewEncoder(s.Out)
+	if err := os.WriteFile(f.plot, []byte(r.svg()), 0o644); err != nil {
+		return fmt.Errorf("--plot: %w", err)
+	}
+	return nil
+}
+
+// write prints the report.
+func (r *benchReport) write(w io.Writer, asJSON bool) error {
+	if asJSON {
+		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	}
-	r.print(s.Out)
+	r.print(w)
 	return nil
 }
 
@@ -172,6 +185,9 @@ func (f *benchFlags) bench(ctx context.Context, s Streams, d device.Device, w mo
 			return err
 		}
 		r.Device.Memory = &benchMemory{Planned: need.Bytes() + r.Model.KVBytes}
+		if err := f.fitsShare(r.Device.Memory.Planned, &info); err != nil {
+			return err
+		}
 	}
 	if err := r.meter(d, f.limits); err != nil {
 		return err

@@ -120,6 +120,9 @@ func (f *deviceFlags) openGPU(log *slog.Logger) (d gpu, why string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
+	if !(f.gpuMemory >= 0 && f.gpuMemory <= 1) { // nor NaN
+		return nil, "", fmt.Errorf("--gpu-memory-utilization %v: want a share between 0 and 1", f.gpuMemory)
+	}
 	if int8 && gpu && f.device != "auto" {
 		return nil, "", fmt.Errorf("--cpu-activations int8 is for the CPU, not for --device %s: use --device cpu", f.device)
 	}

@@ -35,6 +35,9 @@ why it can or cannot be used, where downloads and compiled kernels lie, and whic
 nothing here can serve.`,
 		Args: exactly(0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
+			if limits < 0 {
+				return fmt.Errorf("--limits %v: want a time, or 0 for no measurement", limits)
+			}
 			d := examine(limits, os.Getenv)
 			if asJSON {
 				e := json.NewEncoder(s.Out)

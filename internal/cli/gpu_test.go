@@ -112,6 +112,22 @@ func TestBenchMemory(t *testing.T) {
 	}
 }
 
+// Bench takes no more of the card than the flag allows.
+func TestBenchShareOfMemory(t *testing.T) {
+	open, _ := fakeGPUs(1<<30, nil)
+	args := []string{"bench", "--shape", "tiny", "--batch", "1", "--context", "0", "--prompt", "none", "--tokens", "1", "--limits", "0", "--gpu-memory-utilization"}
+	for share, refusal := range map[string]string{
+		"0.26": "", // the fake's others hold a quarter of it
+		"0.25": `^hearth: [7-9]\.\d MiB are needed, --gpu-memory-utilization 0\.25 allows 0 B of Fake RTX: raise it, or use a smaller --batch or --context\n$`,
+	} {
+		var log bytes.Buffer
+		status := Main(t.Context(), append(args, share), Streams{Out: io.Discard, Err: &log, gpus: open})
+		if (refusal == "") != (status == 0) || refusal != "" && !regexp.MustCompile(refusal).Match(log.Bytes()) {
+			t.Errorf("%s: exit status %d: %s", share, status, &log)
+		}
+	}
+}
+
 // readiness is a log that tells when the server answers, and where.
 type readiness struct {
 	mu   sync.Mutex
