@@ -19,8 +19,10 @@ const (
 func spillAllowed() map[string]string { return map[string]string{} }
 
 var (
-	sharedPattern = regexp.MustCompile(`(?m)^\s*(?:\.visible\s+)?\.shared\s+\.align\s+\d+\s+\.b8\s+[\w$]+\[(\d+)\]`)
-	depotPattern  = regexp.MustCompile(`\.local\s+\.align\s+\d+\s+\.b8\s+__local_depot\d+\[(\d+)\]`)
+	sharedPattern  = regexp.MustCompile(`(?m)^\s*(?:\.visible\s+)?\.shared\s+\.align\s+\d+\s+\.b8\s+[\w$]+\[(\d+)\]`)
+	productPattern = regexp.MustCompile(`mul\.(?:lo\.[su]64|wide\.u32)\s+(%rd\d+),`)
+	upperPattern   = regexp.MustCompile(`mov\.b64 \{tmp, %r\d+\}, (%rd\d+);|shr\.u64\s+%rd\d+, (%rd\d+), 32;`)
+	depotPattern   = regexp.MustCompile(`\.local\s+\.align\s+\d+\s+\.b8\s+__local_depot\d+\[(\d+)\]`)
 )
 
 // Every kernel that is built in stays within what the smallest supported card has, in static needs: dynamic shared memory
@@ -96,4 +98,42 @@ func TestKernelsAreNotStale(t *testing.T) {
 	if out, err := exec.Command(tool, "run", "kernels/build.go", "-stale").CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// No kernel takes the upper half of a product by other means than mulHigh (kernels/common.cuh says why).
+func TestUpperHalvesByInstruction(t *testing.T) {
+	files, err := fs.Glob(ptxFiles, "kernels/*.ptx")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		ptx, err := ptxFiles.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := upperHalves(string(ptx)); n > 0 {
+			t.Errorf("%s: %d products of 64 bits of which only the upper half is taken: use mulHigh", file, n)
+		}
+	}
+	const wrong = "\tmul.lo.s64 \t%rd64, %rd7, %rd63;\n\t{ .reg .b32 tmp; mov.b64 {tmp, %r258}, %rd64; }\n"
+	if upperHalves(wrong) != 1 {
+		t.Error("the form that clang gave is not found")
+	}
+}
+
+// upperHalves counts products of which one of the next three lines takes the upper half.
+func upperHalves(ptx string) (n int) {
+	lines := strings.Split(ptx, "\n")
+	for i, l := range lines {
+		m := productPattern.FindStringSubmatch(l)
+		if m == nil {
+			continue
+		}
+		for _, next := range lines[i+1 : min(i+4, len(lines))] {
+			if u := upperPattern.FindStringSubmatch(next); u != nil && (u[1] == m[1] || u[2] == m[1]) {
+				n++
+			}
+		}
+	}
+	return n
 }
