@@ -40,7 +40,7 @@ func TestBinding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if i := dev.Info(); i.Name != "Card of testdata" || i.Memory != 24<<30 || i.Free != 20<<30 || !strings.Contains(i.Detail, "capability 9.0, 82 multi") {
+	if i := dev.Info(); i.Name != "Card of testdata" || i.Memory != 24<<30 || i.Free != 20<<30 || !strings.Contains(i.Detail, "capability 9.0, 82 multi") || !strings.HasSuffix(i.Detail, ", PTX for 8.0 with early launches") {
 		t.Errorf("%+v", i)
 	}
 	decodeOn(t, dev, 20)

@@ -67,11 +67,14 @@ func (d *driver) describeVersion() string {
 
 // Info describes the card, with the memory that is free now.
 func (d *Device) Info() device.Info {
-	i := &d.c.info
+	i, kernels := &d.c.info, "PTX for 8.0"
+	if d.c.overlap {
+		kernels += " with early launches"
+	}
 	info := device.Info{
 		Name:     i.name,
 		Kind:     "cuda",
-		Detail:   fmt.Sprintf("compute capability %d.%d, %d multiprocessors, %s", i.major, i.minor, i.sms, d.driver),
+		Detail:   fmt.Sprintf("compute capability %d.%d, %d multiprocessors, %s, %s", i.major, i.minor, i.sms, d.driver, kernels),
 		Memory:   i.memory,
 		KVFormat: dtype.BF16,
 	}
