@@ -108,6 +108,7 @@ func TestRandomLayers(t *testing.T) {
 				table[i] = int32(p)
 			}
 			at := 0
+			tipped := false
 			for _, group := range chunks {
 				var steps []*device.Batch
 				for _, n := range group {
@@ -118,7 +119,7 @@ func TestRandomLayers(t *testing.T) {
 					}
 					steps = append(steps, b)
 				}
-				compareLayers(t, sessions, &spec, steps)
+				tipped = compareLayers(t, sessions, &spec, steps, tipped) || tipped
 			}
 		})
 	}
@@ -174,8 +175,9 @@ func step(t testing.TB, s device.Session, spec *device.Spec, b *device.Batch, ou
 	}
 }
 
-// compareLayers runs steps on both and compares x after each layer, token by token, and the likeliest ids.
-func compareLayers(t *testing.T, sessions [2]device.Session, spec *device.Spec, steps []*device.Batch) {
+// compareLayers runs steps on both and compares x after each layer, token by token, and the likeliest ids. It says whether a
+// token took other experts; before says that one did whose keys these tokens meet.
+func compareLayers(t *testing.T, sessions [2]device.Session, spec *device.Spec, steps []*device.Batch, before bool) (tipped bool) {
 	t.Helper()
 	var streams [2][][]float32 // of each layer, the tokens of all steps
 	alike := 0
@@ -203,7 +205,11 @@ func compareLayers(t *testing.T, sessions [2]device.Session, spec *device.Spec, 
 		// within that of each other, another one may be chosen. That changes this token by a third, and with it the keys and
 		// values that later tokens meet in the next layer: an H100 is off by 0.013 there before any such token and by 0.03
 		// after some. A mistake changes every token by more.
-		limit := 0.012 + 0.033*float64(l)
+		limit := 0.012 * float64(l+1)
+		if before {
+			limit = 0.012 + 0.033*float64(l)
+		}
+		tipped = tipped || errs[n-1] > 0.1
 		if mid, high := errs[n/2], errs[n*9/10]; !(mid < limit) || n >= 30 && !(high < 3*limit) {
 			t.Errorf("%d tokens in %d steps, layer %d: x is off by %.2g of its size in the middle token, %.2g in the worst tenth", n, len(steps), l, mid, high)
 		} else {
@@ -213,6 +219,7 @@ func compareLayers(t *testing.T, sessions [2]device.Session, spec *device.Spec, 
 	if 2*alike <= len(steps) {
 		t.Errorf("the likeliest ids of %d among %d steps are the oracle's", alike, len(steps))
 	}
+	return tipped
 }
 
 // residuals runs a step and gives x after each layer.
