@@ -26,7 +26,7 @@ row:
 	MOVQ   steps+48(FP), R10
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	MOVBQZX         (R8), R11
 	SHLQ            $0x06, R11
 	VMOVUPS         (R9)(R11*1), Z6
@@ -118,7 +118,7 @@ row:
 	MOVQ   steps+64(FP), R12
 
 step:
-	PREFETCHT0      1024(R9)
+	PREFETCHT0      4096(R9)
 	MOVBQZX         (R10), R13
 	SHLQ            $0x06, R13
 	VMOVUPS         (R11)(R13*1), Z10
@@ -201,7 +201,7 @@ row:
 	MOVQ   steps+48(FP), R9
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	MOVBQZX         (DI), R10
 	SHLQ            $0x06, R10
 	VMOVUPS         (R8)(R10*1), Z7
@@ -304,7 +304,7 @@ row:
 	MOVQ   steps+64(FP), R11
 
 step:
-	PREFETCHT0      1024(R9)
+	PREFETCHT0      4096(R9)
 	MOVBQZX         (R9), R12
 	SHLQ            $0x06, R12
 	VMOVUPS         (R10)(R12*1), Z11
@@ -387,7 +387,7 @@ row:
 	MOVQ   steps+48(FP), R9
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	MOVBQZX         (DI), R10
 	SHLQ            $0x06, R10
 	VMOVUPS         (R8)(R10*1), Z6
@@ -457,7 +457,7 @@ row:
 	MOVQ   steps+64(FP), R11
 
 step:
-	PREFETCHT0      1024(R9)
+	PREFETCHT0      4096(R9)
 	MOVBQZX         (R9), R12
 	SHLQ            $0x06, R12
 	VMOVUPS         (R10)(R12*1), Z10
@@ -537,8 +537,8 @@ row:
 	MOVQ   steps+48(FP), R8
 
 step:
-	PREFETCHT0    1024(DI)
-	PREFETCHT0    1088(DI)
+	PREFETCHT0    4096(DI)
+	PREFETCHT0    4160(DI)
 	VPERMD        (DI), Z0, Z7
 	VPSLLD        $0x10, Z7, Z6
 	VPANDD        Z1, Z7, Z7
@@ -613,8 +613,8 @@ row:
 	MOVQ   steps+64(FP), R10
 
 step:
-	PREFETCHT0    1024(R9)
-	PREFETCHT0    1088(R9)
+	PREFETCHT0    4096(R9)
+	PREFETCHT0    4160(R9)
 	VPERMD        (R9), Z0, Z11
 	VPSLLD        $0x10, Z11, Z10
 	VPANDD        Z1, Z11, Z11
@@ -684,8 +684,8 @@ row:
 	MOVQ   steps+48(FP), R8
 
 step:
-	PREFETCHT0    1024(DI)
-	PREFETCHT0    1088(DI)
+	PREFETCHT0    4096(DI)
+	PREFETCHT0    4160(DI)
 	VCVTPH2PS     (DI), Z6
 	VCVTPH2PS     32(DI), Z7
 	VMOVAPS       Z6, Z8
@@ -768,8 +768,8 @@ row:
 	MOVQ   steps+64(FP), R10
 
 step:
-	PREFETCHT0    1024(R9)
-	PREFETCHT0    1088(R9)
+	PREFETCHT0    4096(R9)
+	PREFETCHT0    4160(R9)
 	VCVTPH2PS     (R9), Z10
 	VCVTPH2PS     32(R9), Z11
 	VMOVAPS       Z10, Z12
@@ -843,10 +843,10 @@ row:
 	MOVQ   steps+48(FP), R8
 
 step:
-	PREFETCHT0    1024(DI)
-	PREFETCHT0    1088(DI)
-	PREFETCHT0    1152(DI)
-	PREFETCHT0    1216(DI)
+	PREFETCHT0    4096(DI)
+	PREFETCHT0    4160(DI)
+	PREFETCHT0    4224(DI)
+	PREFETCHT0    4288(DI)
 	VMOVUPS       (DI), Z6
 	VMOVUPS       64(DI), Z7
 	VMOVAPS       Z6, Z8
@@ -909,10 +909,10 @@ row:
 	MOVQ   steps+64(FP), R10
 
 step:
-	PREFETCHT0    1024(R9)
-	PREFETCHT0    1088(R9)
-	PREFETCHT0    1152(R9)
-	PREFETCHT0    1216(R9)
+	PREFETCHT0    4096(R9)
+	PREFETCHT0    4160(R9)
+	PREFETCHT0    4224(R9)
+	PREFETCHT0    4288(R9)
 	VMOVUPS       (R9), Z10
 	VMOVUPS       64(R9), Z11
 	VMOVAPS       Z10, Z12
@@ -986,8 +986,8 @@ row:
 	MOVQ   steps+48(FP), R8
 
 step:
-	PREFETCHT0    1024(DI)
-	PREFETCHT0    1088(DI)
+	PREFETCHT0    4096(DI)
+	PREFETCHT0    4160(DI)
 	VCVTPH2PS     (DI), X1
 	VBROADCASTSS  X1, Z1
 	VMULPS.BCST   f33800000<>+0(SB), Z1, Z6
@@ -1068,8 +1068,8 @@ row:
 	MOVQ   steps+64(FP), R10
 
 step:
-	PREFETCHT0    1024(R9)
-	PREFETCHT0    1088(R9)
+	PREFETCHT0    4096(R9)
+	PREFETCHT0    4160(R9)
 	VCVTPH2PS     (R9), X1
 	VBROADCASTSS  X1, Z1
 	VMULPS.BCST   f33800000<>+0(SB), Z1, Z10
@@ -1158,7 +1158,7 @@ row:
 	MOVQ   steps+48(FP), R9
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	VMULPS.BCST     (R8), Z2, Z7
 	VBROADCASTI32X4 (DI), Z8
 	VPSRLVD         Z1, Z8, Z9
@@ -1226,7 +1226,7 @@ row:
 	MOVQ   steps+64(FP), R11
 
 step:
-	PREFETCHT0      1024(R9)
+	PREFETCHT0      4096(R9)
 	VMULPS.BCST     (R10), Z2, Z11
 	VBROADCASTI32X4 (R9), Z12
 	VPSRLVD         Z1, Z12, Z13
@@ -1305,7 +1305,7 @@ row:
 	MOVQ   steps+48(FP), R9
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	VMULPS.BCST     (R8), Z2, Z7
 	VCVTPS2PH       $0x00, Z7, Y7
 	VCVTPH2PS       Y7, Z7
@@ -1375,7 +1375,7 @@ row:
 	MOVQ   steps+64(FP), R11
 
 step:
-	PREFETCHT0      1024(R9)
+	PREFETCHT0      4096(R9)
 	VMULPS.BCST     (R10), Z2, Z11
 	VCVTPS2PH       $0x00, Z11, Y11
 	VCVTPH2PS       Y11, Z11
@@ -1459,7 +1459,7 @@ row:
 	MOVQ   steps+48(FP), R9
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	VMULPS.BCST     (R8), Z2, Z10
 	VPTESTMD        Z4, Z10, K1
 	VPADDD          Z5, Z10, Z10
@@ -1552,7 +1552,7 @@ row:
 	MOVQ   steps+64(FP), R11
 
 step:
-	PREFETCHT0      1024(R9)
+	PREFETCHT0      4096(R9)
 	VMULPS.BCST     (R10), Z2, Z14
 	VPTESTMD        Z4, Z14, K1
 	VPADDD          Z5, Z14, Z14
@@ -1630,7 +1630,7 @@ row:
 	MOVQ steps+40(FP), R10
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	MOVBQZX         (R8), R11
 	SHLQ            $0x06, R11
 	VMOVUPS         (R9)(R11*1), Z2
@@ -1680,7 +1680,7 @@ row:
 	MOVQ steps+40(FP), R9
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	MOVBQZX         (DI), R10
 	SHLQ            $0x06, R10
 	VMOVUPS         (R8)(R10*1), Z3
@@ -1730,7 +1730,7 @@ row:
 	MOVQ steps+40(FP), R9
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	MOVBQZX         (DI), R10
 	SHLQ            $0x06, R10
 	VMOVUPS         (R8)(R10*1), Z2
@@ -1777,8 +1777,8 @@ row:
 	MOVQ steps+40(FP), R8
 
 step:
-	PREFETCHT0 1024(DI)
-	PREFETCHT0 1088(DI)
+	PREFETCHT0 4096(DI)
+	PREFETCHT0 4160(DI)
 	VPERMD     (DI), Z0, Z3
 	VPSLLD     $0x10, Z3, Z2
 	VPANDD     Z1, Z3, Z3
@@ -1815,8 +1815,8 @@ row:
 	MOVQ steps+40(FP), R8
 
 step:
-	PREFETCHT0 1024(DI)
-	PREFETCHT0 1088(DI)
+	PREFETCHT0 4096(DI)
+	PREFETCHT0 4160(DI)
 	VCVTPH2PS  (DI), Z2
 	VCVTPH2PS  32(DI), Z3
 	VMOVAPS    Z2, Z4
@@ -1857,10 +1857,10 @@ row:
 	MOVQ steps+40(FP), R8
 
 step:
-	PREFETCHT0 1024(DI)
-	PREFETCHT0 1088(DI)
-	PREFETCHT0 1152(DI)
-	PREFETCHT0 1216(DI)
+	PREFETCHT0 4096(DI)
+	PREFETCHT0 4160(DI)
+	PREFETCHT0 4224(DI)
+	PREFETCHT0 4288(DI)
 	VMOVUPS    (DI), Z2
 	VMOVUPS    64(DI), Z3
 	VMOVAPS    Z2, Z4
@@ -1901,8 +1901,8 @@ row:
 	MOVQ steps+40(FP), R8
 
 step:
-	PREFETCHT0   1024(DI)
-	PREFETCHT0   1088(DI)
+	PREFETCHT0   4096(DI)
+	PREFETCHT0   4160(DI)
 	VCVTPH2PS    (DI), X1
 	VBROADCASTSS X1, Z1
 	VMULPS.BCST  f33800000<>+0(SB), Z1, Z2
@@ -1958,7 +1958,7 @@ row:
 	MOVQ steps+40(FP), R9
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	VMULPS.BCST     (R8), Z2, Z3
 	VBROADCASTI32X4 (DI), Z4
 	VPSRLVD         Z1, Z4, Z5
@@ -2004,7 +2004,7 @@ row:
 	MOVQ steps+40(FP), R9
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	VMULPS.BCST     (R8), Z2, Z3
 	VCVTPS2PH       $0x00, Z3, Y3
 	VCVTPH2PS       Y3, Z3
@@ -2055,7 +2055,7 @@ row:
 	MOVQ steps+40(FP), R9
 
 step:
-	PREFETCHT0      1024(DI)
+	PREFETCHT0      4096(DI)
 	VMULPS.BCST     (R8), Z2, Z6
 	VPTESTMD        Z4, Z6, K1
 	VPADDD          Z5, Z6, Z6

@@ -126,6 +126,14 @@ func newStored(f format) stored {
 // stops at every page.
 const ahead = 1024
 
+// ahead is that, or four times as much: what has AVX-512 is a server's as a rule, and its memory further away.
+func (f format) ahead() int {
+	if f.wide {
+		return 4 * ahead
+	}
+	return ahead
+}
+
 // woven emits the loop over a row's steps where looking a step up is apart from widening it: the next one is looked up
 // while this one is multiplied, portion by portion, so that what waits for what was asked for long before. The
 // processor's schedulers are too small to look that far ahead.
@@ -165,7 +173,7 @@ func (s stored) decode(emit func(g int, v VecVirtual)) { s.f.decode(s.c, s.data,
 // prefetch asks for memory ahead.
 func (s stored) prefetch() {
 	for at := 0; at < s.f.bytes; at += 64 {
-		PREFETCHT0(s.data.Offset(ahead + at))
+		PREFETCHT0(s.data.Offset(s.f.ahead() + at))
 	}
 }
 
