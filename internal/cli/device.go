@@ -53,7 +53,7 @@ func (f *deviceFlags) add(fs *pflag.FlagSet, s Streams) {
 	fs.Float64Var(&f.gpuMemory, "gpu-memory-utilization", 0, "share of the GPU's memory that may be used (default 0.9)")
 	fs.StringVar(&f.kvCacheType, "kv-cache-dtype", "auto", "keys and values on the GPU: auto (bfloat16), bfloat16 or int8 (half the room, lossy)")
 	fs.StringVar(&f.denseQuant, "dense-quantization", "none", "attention and head on the GPU: none (as stored) or int8 (lossy, faster)")
-	fs.StringVar(&f.activations, "cpu-activations", "float32", "activations on the CPU: float32, or int8 where weights are MXFP4 or Q8_0 (lossy; prompts and batches are faster)")
+	fs.StringVar(&f.activations, "cpu-activations", "float32", "activations on the CPU: float32, bfloat16 (as the model was trained; fast where the processor has AMX) or int8 where weights are MXFP4 or Q8_0; the last two are lossy")
 }
 
 // gpuTokens is how many tokens a GPU computes in one step unless a flag says so: tensor cores want full tiles.
@@ -95,15 +95,17 @@ func (f *deviceFlags) lossy() (names []string, err error) {
 	return names, nil
 }
 
-// int8 says whether activations are to be rounded, which only the CPU does.
-func (f *deviceFlags) int8() (bool, error) {
+// rounding says whether activations are to be rounded, which the flag asks of the CPU alone.
+func (f *deviceFlags) rounding() (cpu.Activations, error) {
 	switch f.activations {
 	case "float32", "":
-		return false, nil
+		return cpu.Float32, nil
+	case "bfloat16":
+		return cpu.BFloat16, nil
 	case "int8":
-		return true, nil
+		return cpu.Int8, nil
 	}
-	return false, fmt.Errorf("--cpu-activations %q: want float32 or int8", f.activations)
+	return 0, fmt.Errorf("--cpu-activations %q: want float32, bfloat16 or int8", f.activations)
 }
 
 // openGPU opens the GPU that the flags name. It returns none, and the reason in words, where auto has to do without.
@@ -116,15 +118,15 @@ func (f *deviceFlags) openGPU(log *slog.Logger) (d gpu, why string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	int8, err := f.int8()
+	rounding, err := f.rounding()
 	if err != nil {
 		return nil, "", err
 	}
 	if !(f.gpuMemory >= 0 && f.gpuMemory <= 1) { // nor NaN
 		return nil, "", fmt.Errorf("--gpu-memory-utilization %v: want a share between 0 and 1", f.gpuMemory)
 	}
-	if int8 && gpu && f.device != "auto" {
-		return nil, "", fmt.Errorf("--cpu-activations int8 is for the CPU, not for --device %s: use --device cpu", f.device)
+	if rounding != cpu.Float32 && gpu && f.device != "auto" {
+		return nil, "", fmt.Errorf("--cpu-activations %s is for the CPU, not for --device %s: use --device cpu", f.activations, f.device)
 	}
 	if gpu {
 		open := f.gpus
@@ -132,9 +134,9 @@ func (f *deviceFlags) openGPU(log *slog.Logger) (d gpu, why string, err error) {
 			open = openCUDA
 		}
 		d, err = open(n, cuda.Options{Log: log, Int8KV: f.kvCacheType == "int8", Int8Dense: f.denseQuant == "int8"})
-		if err == nil && int8 {
+		if err == nil && rounding != cpu.Float32 {
 			name := d.Info().Name
-			return nil, "", errors.Join(fmt.Errorf("--cpu-activations int8 is for the CPU, and --device auto takes %s: use --device cpu", name), d.Close())
+			return nil, "", errors.Join(fmt.Errorf("--cpu-activations %s is for the CPU, and --device auto takes %s: use --device cpu", f.activations, name), d.Close())
 		}
 		if err == nil {
 			return d, "", nil
@@ -158,11 +160,11 @@ func because(why string) string {
 }
 
 func (f *deviceFlags) openCPU() (device.Device, error) {
-	int8, err := f.int8()
+	rounding, err := f.rounding()
 	if err != nil {
 		return nil, err
 	}
-	return cpu.New(cpu.Options{Threads: f.threads, Int8: int8})
+	return cpu.New(cpu.Options{Threads: f.threads, Activations: rounding})
 }
 
 // open picks the device for a program that plans its memory itself. why tells of a GPU that auto passed over.

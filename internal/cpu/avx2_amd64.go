@@ -13,7 +13,9 @@ import (
 //go:generate go -C _asm run . -out ../avx2_amd64.s -stubs ../avx2_stubs_amd64.go -pkg cpu
 
 // levels lists what can run here, the oracle first, the best last.
-func levels() []level { return []level{portableLevel(), avx2Level(), avx512Level(), vnniLevel()} }
+func levels() []level {
+	return []level{portableLevel(), avx2Level(), avx512Level(), vnniLevel(), amxLevel()}
+}
 
 // feature is one that a processor may have. The flags include the system's consent to save the wide registers.
 type feature struct {

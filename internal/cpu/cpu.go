@@ -2,8 +2,9 @@
 // format. Its portable level is the oracle that every faster level and every other device is tested against; levels of
 // assembly replace the hot loops (kernels.go). In each level one output value is always computed by the same operations
 // in the same order, whatever else is in the batch, however prompts are cut into chunks and however many threads run;
-// between levels sums differ in their last bits. It never copies a checkpoint's weights and never rounds activations,
-// keys or values below float32, unless int8 activations are asked for (int8.go).
+// between levels sums differ in their last bits. (With activations in BF16, AMX multiplies many rows in another order than
+// few.) It never copies a checkpoint's weights and never rounds activations,
+// keys or values below float32, unless activations in BF16 or int8 are asked for (bf16.go, int8.go).
 package cpu
 
 import (
@@ -17,9 +18,9 @@ import (
 
 // Options configure the device; the zero value uses every core and the best level of kernels.
 type Options struct {
-	Threads int    // 0: GOMAXPROCS
-	Int8    bool   // round activations to int8 where weights are integers times a scale: lossy
-	Level   string // "portable", "avx2", "avx512", "avx512vnni", "neon"; "": what HEARTH_CPU names, or the best that works here
+	Threads     int // 0: GOMAXPROCS
+	Activations Activations
+	Level       string // "portable", "avx2", "avx512", "avx512vnni", "amx", "neon"; "": what HEARTH_CPU names, or the best that works here
 }
 
 // Device is the machine's processor.
@@ -27,7 +28,7 @@ type Device struct {
 	threads int
 	nodes   [][]int // processors of each NUMA node
 	level   level
-	int8    bool
+	round   Activations
 	note    string // why a better level is not used
 }
 
@@ -47,7 +48,7 @@ func New(o Options) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", from, err)
 	}
-	return &Device{threads: o.Threads, nodes: numaNodes(), level: l, int8: o.Int8, note: note}, nil
+	return &Device{threads: o.Threads, nodes: numaNodes(), level: l, round: o.Activations, note: note}, nil
 }
 
 // Info describes the processor and the machine's memory.
@@ -76,8 +77,11 @@ func (d *Device) NewSession(spec device.Spec, lim device.Limits) (device.Session
 		return nil, err
 	}
 	s := newSession(spec, lim, d.threads, d.nodes, &d.level.kernels)
-	if d.int8 {
+	switch d.round {
+	case Int8:
 		s.roundActivations()
+	case BFloat16:
+		s.pairActivations()
 	}
 	return s, nil
 }

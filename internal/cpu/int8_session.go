@@ -12,12 +12,26 @@ import (
 type activations struct {
 	values  []float32  // in the level's order
 	rounded []int8Step // nil: none of the operation's weights wants them
+	pairs   []uint32   // likewise; rows of experts stand in the order of expertGroups
+	perRow  int        // pairs of a row
+}
+
+// from leaves out rows of pairs.
+func (x activations) from(row int32) activations {
+	if x.pairs != nil {
+		x.pairs = x.pairs[int(row)*x.perRow:]
+	}
+	return x
 }
 
 // multiply fills w.y[i*tileRows+j] with x[rows[i]] · row first+j of p, as product does.
 func (w *worker) multiply(p *dtype.Plane, first, r int, x activations, rows []int32, n int) {
 	if x.rounded != nil && hasIntegers(p) {
 		w.k.int8(w, x.rounded, rows, n, p, first, r)
+		return
+	}
+	if x.pairs != nil && n > fewPairs && hasPairs(p) {
+		w.k.pairs(w, x.pairs, n, p, first, r)
 		return
 	}
 	w.product(p, first, r, x.values, rows, n)
@@ -43,9 +57,13 @@ func (j *roundJob) do(_ *worker, item int) {
 }
 
 // round gives n rows of x to an operation with the given weights, rounded too where the session does that and a weight
-// takes them so.
-func (s *session) round(x []float32, in *input, n int, weights ...*dtype.Plane) activations {
+// takes them so. byExpert lists the rows in the order of expertGroups, which experts take them in; nil: all experts' rows
+// are 0..n-1, or there are none.
+func (s *session) round(x []float32, in *input, n int, byExpert []int32, weights ...*dtype.Plane) activations {
 	a := activations{values: x}
+	if s.bf16 {
+		return s.pair(x, in, n, byExpert, weights)
+	}
 	if s.rounded == nil || !slices.ContainsFunc(weights, hasIntegers) {
 		return a
 	}
@@ -71,6 +89,9 @@ func (s *session) roundActivations() {
 
 // Notes says which products take rounded activations, where that was asked for.
 func (s *session) Notes() []string {
+	if s.bf16 {
+		return []string{s.pairNote()}
+	}
 	if s.rounded == nil {
 		return nil
 	}

@@ -274,7 +274,7 @@ func TestInt8Session(t *testing.T) {
 			s, sp, _ := m.open(t, 2, l.name)
 			exact := run(t, s, sp, prompts, 4)
 			m := m
-			m.int8 = true
+			m.round = Int8
 			s, sp, _ = m.open(t, 1, l.name)
 			want := run(t, s, sp, prompts, 11)
 			var worst float64
@@ -307,7 +307,7 @@ func TestInt8StepAllocatesNothing(t *testing.T) {
 	out := make([]device.Output, 2)
 	eachLevel(t, func(t *testing.T, l *level) {
 		for name, m := range int8Shapes() {
-			m.int8 = true
+			m.round = Int8
 			s, sp, _ := m.open(t, 2, l.name)
 			if n := testing.AllocsPerRun(20, func() { step(t, s, sp, b, out) }); n != 0 {
 				t.Errorf("a step of %s allocates %v times", name, n)
@@ -329,7 +329,7 @@ func TestInt8Notes(t *testing.T) {
 		if s, _, _ := m.open(t, 1, "portable"); s.(device.Noter).Notes() != nil {
 			t.Errorf("%s: notes without being asked: %q", name, s.(device.Noter).Notes())
 		}
-		m.int8 = true
+		m.round = Int8
 		s, _, _ := m.open(t, 1, "portable")
 		if got := s.(device.Noter).Notes(); len(got) != 1 || !strings.HasPrefix(got[0], want) {
 			t.Errorf("%s: notes %q, want %q...", name, got, want)

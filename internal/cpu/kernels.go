@@ -24,6 +24,10 @@ type kernels struct {
 	// of weights.
 	int8 func(w *worker, x []int8Step, rows []int32, n int, p *dtype.Plane, first, r int)
 
+	// pairs fills w.y[i*tileRows+j] with row i of x · row first+j of p, whose values are BF16 (hasPairs), for r rows of weights
+	// and n rows of BF16 activations (bf16.go); nil where the level has no such loop.
+	pairs func(w *worker, x []uint32, n int, p *dtype.Plane, first, r int)
+
 	// scores fills dst[h*stride+i] with q[h] · k[i] for rows of d values.
 	scores func(dst []float32, stride int, q []float32, heads int, k []float32, keys, d int)
 

@@ -35,9 +35,9 @@ func (d *Device) readBandwidth(n int, t time.Duration) float64 {
 	return float64(share*d.threads) / best.Seconds()
 }
 
-// Arithmetic runs fused multiply-adds of the level's vectors with every thread.
+// Arithmetic runs multiply-adds of the level's vectors, or of its tiles, with every thread.
 func (d *Device) Arithmetic(t time.Duration) (float64, error) {
-	loop, flops := multiplyAdds(d.level.name)
+	loop, flops := multiplyAdds(d.level.name, d.round)
 	if loop == nil {
 		return 0, fmt.Errorf("the peak of level %s: %w", d.level.name, device.ErrNotSupported)
 	}

@@ -8,12 +8,15 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// multiplyAdds is a loop of fused multiply-adds as the level's products use them, and the operations of one round.
-func multiplyAdds(level string) (loop func(rounds int), flops int) {
+// multiplyAdds is a loop of multiply-adds as the level's products of many rows use them, and the operations of one round.
+func multiplyAdds(level string, round Activations) (loop func(rounds int), flops int) {
+	if level == "amx" && round == BFloat16 {
+		return multiplyTiles, multiplyTilesOps
+	}
 	switch level {
 	case "avx2":
 		return fmaAVX2, 12 * 8 * 2
-	case "avx512", "avx512vnni":
+	case "avx512", "avx512vnni", "amx":
 		return fmaAVX512, 12 * 16 * 2
 	}
 	return nil, 0

@@ -5,7 +5,7 @@ package cpu
 import "runtime"
 
 // multiplyAdds is a loop of fused multiply-adds as the level's products use them, and the operations of one round.
-func multiplyAdds(level string) (loop func(rounds int), flops int) {
+func multiplyAdds(level string, _ Activations) (loop func(rounds int), flops int) {
 	if level == "neon" {
 		return fmaNEON, 16 * 4 * 2
 	}

@@ -122,9 +122,10 @@ func (j *gateUpJob) do(w *worker, item int) {
 	sp, l, in := &s.spec, &s.layers[j.layer], &s.inner
 	e, first, end := j.item(item, 2*sp.Intermediate)
 	tokens, slots := s.groups.rows(e)
+	x := j.x.from(s.groups.start[e])
 	for ; first < end; first += tileRows {
 		r := min(tileRows, end-first)
-		w.productStack(&l.GateUp.Weight, int(e), first, r, j.x, tokens, len(tokens))
+		w.productStack(&l.GateUp.Weight, int(e), first, r, x, tokens, len(tokens))
 		bias := l.GateUp.Bias[int(e)*2*sp.Intermediate+first:][:r]
 		for i, slot := range slots {
 			h := s.h[int(slot)*in.width:][:in.width]
@@ -158,9 +159,10 @@ func (j *downJob) do(w *worker, item int) {
 	sp := &s.spec
 	e, first, end := j.item(item, sp.Hidden)
 	_, slots := s.groups.rows(e)
+	x := j.x.from(s.groups.start[e])
 	for ; first < end; first += tileRows {
 		r := min(tileRows, end-first)
-		w.productStack(&s.layers[j.layer].Down.Weight, int(e), first, r, j.x, slots, len(slots))
+		w.productStack(&s.layers[j.layer].Down.Weight, int(e), first, r, x, slots, len(slots))
 		for i, slot := range slots {
 			copy(s.o[int(slot)*sp.Hidden+first:][:r], w.y[i*tileRows:])
 		}

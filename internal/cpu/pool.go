@@ -34,6 +34,8 @@ type worker struct {
 
 	codes      []int8    // a row of weights that are integers
 	codeScales []float32 // and of their scales, one for 32
+
+	tiles *tileScratch // of products of BF16; nil where there are none
 }
 
 // pool shares the items of one operation after another among its workers; the caller is the first of them. The others

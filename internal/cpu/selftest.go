@@ -25,6 +25,18 @@ func selfTest(k *kernels) error {
 			return fmt.Errorf("%v: %w", f, err)
 		}
 	}
+	for _, f := range pairFormats() {
+		if k.pairs == nil {
+			break
+		}
+		p := c.plane(f, 7, 192, 0)
+		if p.Quant != nil {
+			p.Quant.Round = dtype.BF16
+		}
+		if err := c.pairProduct(&p, 18); err != nil {
+			return fmt.Errorf("%v: %w", f, err)
+		}
+	}
 	if err := c.attention(5, 11, 64); err != nil {
 		return err
 	}
@@ -57,6 +69,7 @@ func newChecker(k *kernels, seed uint64) *checker {
 		k: k, tile: make([]float32, tileRows*maxCheckCols), raw: make([]float32, tileRows*maxCheckCols), y: make([]float32, maxCheckBatch*tileRows), odd: make([]float32, maxCheckBatch*tileRows),
 		sums: make([]float32, panelRows*tileRows*k.order.lanes()), at: make([]int, maxCheckBatch), scales: make([]float32, tileRows*maxCheckCols/64), tables: make([][32]byte, tileRows*maxCheckCols/64),
 		codes: make([]int8, maxCheckCols), codeScales: make([]float32, maxCheckCols/int8Block),
+		tiles: newTileScratch(maxCheckCols),
 	}
 	return &checker{k: k, w: w, r: rand.New(rand.NewPCG(seed, 11))}
 }

@@ -52,7 +52,10 @@ type session struct {
 	logits []float32 // [logit rows, Vocab]
 	out    []device.Output
 
-	rounded []int8Step // an operation's input in int8; nil unless activations are rounded
+	rounded []int8Step // an operation's input in int8; nil unless activations are rounded so
+
+	bf16  bool     // activations are rounded to BF16
+	pairs []uint32 // an operation's input in BF16; nil where the level does not multiply it
 
 	jobs jobs
 }
@@ -79,6 +82,8 @@ type jobs struct {
 	sum    sumJob
 	sample sampleJob
 	round  roundJob
+	pair   pairJob
+	bf16   bf16Job
 }
 
 // newSession starts the workers; nodes are those of newPool.

@@ -39,7 +39,7 @@ type shape struct {
 	dense   func(r random, rows, cols int) dtype.Plane
 	experts func(r random, rows, cols int) dtype.Plane
 	split   bool // gate and up rows apart
-	int8    bool // rounded activations
+	round   Activations
 }
 
 // tinyShape has odd sizes: no width is a multiple of the tile, the window of the page, or the group of four.
@@ -99,7 +99,7 @@ func (m shape) open(t testing.TB, threads int, level string) (device.Session, de
 	t.Helper()
 	sp := m.spec
 	lim := device.Limits{MaxTokens: 64, MaxSeqs: 8, MaxLogits: 64, PageSize: 4, FullPages: 40, WindowPages: 40}
-	d, err := New(Options{Threads: threads, Level: level, Int8: m.int8})
+	d, err := New(Options{Threads: threads, Level: level, Activations: m.round})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func (s *session) QKV(l int) {
 	}
 	w := &s.layers[l]
 	s.normed(w.AttnNorm)
-	s.jobs.linear.begin(s.round(s.t, &s.hidden, s.tokens, &w.Q.Weight, &w.K.Weight, &w.V.Weight), s.tokens)
+	s.jobs.linear.begin(s.round(s.t, &s.hidden, s.tokens, nil, &w.Q.Weight, &w.K.Weight, &w.V.Weight), s.tokens)
 	s.jobs.linear.add(&w.Q, s.q)
 	s.jobs.linear.add(&w.K, s.k)
 	s.jobs.linear.add(&w.V, s.v)
@@ -66,7 +66,7 @@ func (s *session) Attend(l int) {
 // AttnOut adds the output projection to the residual.
 func (s *session) AttnOut(l int) {
 	o := &s.layers[l].O
-	s.jobs.linear.begin(s.round(s.a, &s.mixed, s.tokens, &o.Weight), s.tokens)
+	s.jobs.linear.begin(s.round(s.a, &s.mixed, s.tokens, nil, &o.Weight), s.tokens)
 	s.jobs.linear.accumulate(o, s.x)
 	s.jobs.linear.run()
 }
@@ -88,7 +88,7 @@ func (s *session) GateUp(l int) {
 		s.askExperts(l)
 	}
 	s.jobs.gateUp.layer = l
-	s.jobs.gateUp.x = s.round(s.t, &s.hidden, s.tokens, &s.layers[l].GateUp.Weight.Even[0])
+	s.jobs.gateUp.x = s.round(s.t, &s.hidden, s.tokens, s.groups.token[:s.tokens*s.spec.TopK], &s.layers[l].GateUp.Weight.Even[0])
 	s.pool.run(&s.jobs.gateUp, s.jobs.gateUp.cut(s, 2*s.spec.Intermediate))
 }
 
@@ -96,7 +96,7 @@ func (s *session) GateUp(l int) {
 // residual, one item for each token.
 func (s *session) Down(l int) {
 	s.jobs.down.layer = l
-	s.jobs.down.x = s.round(s.h, &s.inner, s.tokens*s.spec.TopK, &s.layers[l].Down.Weight.Even[0])
+	s.jobs.down.x = s.round(s.h, &s.inner, s.tokens*s.spec.TopK, s.groups.slot[:s.tokens*s.spec.TopK], &s.layers[l].Down.Weight.Even[0])
 	s.pool.run(&s.jobs.down, s.jobs.down.cut(s, s.spec.Hidden))
 	s.jobs.sum.layer = l
 	s.pool.run(&s.jobs.sum, s.tokens)
@@ -116,7 +116,7 @@ func (s *session) Head() {
 		// Rows ascend, so a row is never overwritten before it is read: x itself is kept, t is scratch.
 		rmsNorm(s.t[i*in.width:(i+1)*in.width], s.x[row*s.spec.Hidden:(row+1)*s.spec.Hidden], s.finalNorm, s.spec.Eps, in.at)
 	}
-	s.jobs.linear.begin(s.round(s.t, in, n, &s.head), n)
+	s.jobs.linear.begin(s.round(s.t, in, n, nil, &s.head), n)
 	s.jobs.linear.addPlane(&s.head, s.logits)
 	s.jobs.linear.run()
 }

@@ -85,7 +85,7 @@ func benchStep(b *testing.B, s *session, level string, seqs, run, past int) {
 		reads = append(reads, meter.readBandwidth(256<<20, time.Millisecond))
 		peak, _ := meter.Arithmetic(time.Millisecond)
 		peaks = append(peaks, peak)
-		if loop, flops := multiplyAdds(level); loop != nil {
+		if loop, flops := multiplyAdds(level, Float32); loop != nil {
 			used := processorTime()
 			loop(1 << 21)
 			core = max(core, float64(flops<<21)/(processorTime()-used))

@@ -36,7 +36,7 @@ func TestAssemblyIsNotStale(t *testing.T) {
 			t.Errorf("%s is not in asm.sum: run go generate ./internal/cpu", s)
 		}
 	}
-	for _, want := range []string{"../avx2_amd64.s", "../avx2_stubs_amd64.go", "../avx512_amd64.s", "../avx512_stubs_amd64.go", "../vnni_amd64.s", "../vnni_stubs_amd64.go"} {
+	for _, want := range []string{"../avx2_amd64.s", "../avx2_stubs_amd64.go", "../avx512_amd64.s", "../avx512_stubs_amd64.go", "../vnni_amd64.s", "../vnni_stubs_amd64.go", "../amx_amd64.s", "../amx_stubs_amd64.go"} {
 		if !files[want] {
 			t.Errorf("asm.sum has no line for %s", want)
 		}

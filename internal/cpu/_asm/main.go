@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	level := flag.String("level", "avx2", "whose kernels to write: avx2, avx512 or vnni")
+	level := flag.String("level", "avx2", "whose kernels to write: avx2, avx512, vnni or amx")
 	flag.Parse()
 	build.ConstraintExpr("!noasm")
 	switch *level {
@@ -37,12 +37,17 @@ func main() {
 		scoreKernels16()
 	case "vnni":
 		vnniKernels()
+	case "amx":
+		amxKernels()
 	default:
 		log.Fatalf("no level %q", *level)
 	}
 	build.Generate() // exits on an error
+	if err := encodeRaw(flag.Lookup("out").Value.String()); err != nil {
+		log.Fatal(err)
+	}
 	if err := writeSums("asm.sum", "avx2_amd64.s", "avx2_stubs_amd64.go", "avx512_amd64.s", "avx512_stubs_amd64.go",
-		"vnni_amd64.s", "vnni_stubs_amd64.go"); err != nil {
+		"vnni_amd64.s", "vnni_stubs_amd64.go", "amx_amd64.s", "amx_stubs_amd64.go"); err != nil {
 		log.Fatal(err)
 	}
 }
