@@ -53,7 +53,7 @@ func (f *deviceFlags) add(fs *pflag.FlagSet, s Streams) {
 	fs.Float64Var(&f.gpuMemory, "gpu-memory-utilization", 0, "share of the GPU's memory that may be used (default 0.9)")
 	fs.StringVar(&f.kvCacheType, "kv-cache-dtype", "auto", "keys and values on the GPU: auto (bfloat16), bfloat16 or int8 (half the room, lossy)")
 	fs.StringVar(&f.denseQuant, "dense-quantization", "none", "attention and head on the GPU: none (as stored) or int8 (lossy, faster)")
-	fs.StringVar(&f.activations, "cpu-activations", "float32", "activations on the CPU: float32, bfloat16 (as the model was trained; fast where the processor has AMX) or int8 where weights are MXFP4 or Q8_0; the last two are lossy")
+	fs.StringVar(&f.activations, "cpu-activations", "float32", "activations on the CPU: float32; bf16x3 (as exact, faster prompts and batches where there is AMX), bfloat16 (lossy, faster still) or int8 where weights are MXFP4 or Q8_0 (lossy)")
 }
 
 // gpuTokens is how many tokens a GPU computes in one step unless a flag says so: tensor cores want full tiles.
@@ -102,10 +102,12 @@ func (f *deviceFlags) rounding() (cpu.Activations, error) {
 		return cpu.Float32, nil
 	case "bfloat16":
 		return cpu.BFloat16, nil
+	case "bf16x3":
+		return cpu.BF16x3, nil
 	case "int8":
 		return cpu.Int8, nil
 	}
-	return 0, fmt.Errorf("--cpu-activations %q: want float32, bfloat16 or int8", f.activations)
+	return 0, fmt.Errorf("--cpu-activations %q: want float32, bf16x3, bfloat16 or int8", f.activations)
 }
 
 // openGPU opens the GPU that the flags name. It returns none, and the reason in words, where auto has to do without.

@@ -220,7 +220,7 @@ func TestServeWithoutGPU(t *testing.T) {
 		{"lossy", fails(refused), []string{"--kv-cache-dtype", "int8"}, "hearth: --kv-cache-dtype int8 needs a GPU: no NVIDIA driver: install one"},
 		{"rounded", fine, []string{"--device", "cuda", "--cpu-activations", "int8"}, "hearth: --cpu-activations int8 is for the CPU, not for --device cuda: use --device cpu"},
 		{"rounded on any", fine, []string{"--cpu-activations", "int8"}, "hearth: --cpu-activations int8 is for the CPU, and --device auto takes Fake RTX: use --device cpu"},
-		{"unknown", fails(refused), []string{"--cpu-activations", "int4"}, `hearth: --cpu-activations "int4": want float32, bfloat16 or int8`},
+		{"unknown", fails(refused), []string{"--cpu-activations", "int4"}, `hearth: --cpu-activations "int4": want float32, bf16x3, bfloat16 or int8`},
 		{"small", small, []string{"--device", "cuda"}, "hearth: weights and activations need 8.0 MiB, 0 B may be used of Fake RTX (4.0 MiB free of 260.0 MiB, --gpu-memory-utilization 0.90): " +
 			"free memory on it, or use --dense-quantization int8, a smaller --max-num-batched-tokens, or --device cpu"},
 		{"long", fine, []string{"--device", "cuda", "--gpu-memory-utilization", "0.27", "--max-model-len", "131072"}, "hearth: a sequence of 131072 positions needs 66.0 MiB of KV cache, " +

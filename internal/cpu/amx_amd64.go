@@ -40,13 +40,14 @@ func (c *tileConfig) shapeTiles(r, blocks, n int) {
 	c.palette = 1
 	for t := range 8 {
 		switch t {
-		case blocks - 1: // sums of the last block
-			c.rows[t], c.rowBytes[t] = byte(r), uint16(4*n)
-		case 0, 1, 2, 3: // of the others
+		case 0, 1, 2, 3: // sums, two for each block
 			c.rows[t], c.rowBytes[t] = byte(r), 4*pairRows
+			if t/2 == blocks-1 {
+				c.rowBytes[t] = uint16(4 * n)
+			}
 		case 4: // weights
 			c.rows[t], c.rowBytes[t] = byte(r), 64
-		case 5, 6: // whole blocks of activations
+		case 6: // a whole block of activations
 			c.rows[t], c.rowBytes[t] = pairRows, 4*pairRows
 		case 7: // and the last
 			c.rows[t], c.rowBytes[t] = pairRows, uint16(4*n)
@@ -57,31 +58,31 @@ func (c *tileConfig) shapeTiles(r, blocks, n int) {
 // tileScratch is a worker's memory for products of tiles.
 type tileScratch struct {
 	config  tileConfig
-	sums    [tileBlocks * tileRows * pairRows]float32
+	sums    [2 * tileBlocks * tileRows * pairRows]float32
 	steps   [4][tileRows * stepCols]uint16 // decoded weights of the last steps
 	weights []uint16                       // or whole rows of them
 }
 
 // tileBlocks is how many blocks of activations share the loading of weights.
-const tileBlocks = 4
+const tileBlocks = 2
 
 // storedKernel multiplies by so many blocks, the last of which may be smaller.
-type storedKernel = func(c *[1024]float32, config *[64]byte, whole *uint32, blockBytes int, last *uint32, lastStride, step int, data *byte, stride, steps, ahead int)
+type storedKernel = func(c *[1024]float32, config *[64]byte, whole, last *uint32, lastStride, step int, data *byte, stride, steps, ahead int)
 
-var amxStored = [tileBlocks + 1]storedKernel{1: amxStoredx1, 2: amxStoredx2, 4: amxStoredx4}
+var amxStored = [tileBlocks + 1]storedKernel{1: amxStoredx1, 2: amxStoredx2}
 
 // decodedKernel multiplies rows of four bits by one block or two.
 type decodedKernel = func(c *[1024]float32, config *[64]byte, whole, last *uint32, lastStride, step int, data *byte, stride int, scales *byte, scaleStride, rows, steps int, a *byte, aStride, aStep, aMask, ahead int)
 
 type amxKernel struct {
 	bytes, scales int // of a step
-	mul           [3]decodedKernel
+	mul           [tileBlocks + 1]decodedKernel
 }
 
 var amxRows = [...]amxKernel{
-	dtype.MXFP4:       {32, 2, [3]decodedKernel{1: amxMXFP4x1, 2: amxMXFP4x2}},
-	dtype.MXFP4GGML:   {34, 0, [3]decodedKernel{1: amxMXFP4GGMLx1, 2: amxMXFP4GGMLx2}},
-	dtype.MXFP4Ollama: {34, 0, [3]decodedKernel{1: amxMXFP4Ollamax1, 2: amxMXFP4Ollamax2}},
+	dtype.MXFP4:       {32, 2, [tileBlocks + 1]decodedKernel{1: amxMXFP4x1, 2: amxMXFP4x2}},
+	dtype.MXFP4GGML:   {34, 0, [tileBlocks + 1]decodedKernel{1: amxMXFP4GGMLx1, 2: amxMXFP4GGMLx2}},
+	dtype.MXFP4Ollama: {34, 0, [tileBlocks + 1]decodedKernel{1: amxMXFP4Ollamax1, 2: amxMXFP4Ollamax2}},
 }
 
 // mxfp4Words holds, for every scale, the sixteen values as BF16, twice. Read only.
@@ -104,16 +105,13 @@ func amxPairs(w *worker, x []uint32, n int, p *dtype.Plane, first, r int) {
 	config, sums := (*[64]byte)(unsafe.Pointer(&t.config)), &t.sums
 	for i := 0; i < n; {
 		left := (n - i + pairRows - 1) / pairRows
-		blocks := 1
-		for 2*blocks <= min(left, tileBlocks) && (data != nil || blocks == 1) {
-			blocks *= 2
-		}
+		blocks := min(left, tileBlocks)
 		begin := i + (blocks-1)*pairRows // of the last block
 		rows := min(pairRows, n-begin)
 		t.config.shapeTiles(r, blocks, rows)
 		whole, last := &x[i*blockPairs/pairRows], &x[begin*blockPairs/pairRows : (begin+rows)*blockPairs/pairRows][0]
 		if data != nil {
-			amxStored[blocks](sums, config, whole, 4*blockPairs, last, 4*rows, 4*rows*pairRows, data, stride, steps, r*stride)
+			amxStored[blocks](sums, config, whole, last, 4*rows, 4*rows*pairRows, data, stride, steps, r*stride)
 		} else {
 			to := decodedTo{(*byte)(unsafe.Pointer(&t.steps)), 2 * stepCols, 2 * tileRows * stepCols, 2*tileRows*stepCols*len(t.steps) - 1}
 			if left > blocks {

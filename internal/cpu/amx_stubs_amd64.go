@@ -4,26 +4,19 @@
 
 package cpu
 
-// amxStoredx1 multiplies rows of BF16 weights, stride bytes apart, by 1 blocks of activations, whole ones, of blockBytes, and a last
+// amxStoredx1 multiplies rows of BF16 weights, stride bytes apart, by 1 blocks of activations, whole ones and a last
 // one of lastStride bytes a pair and step bytes a tile, as the tiles' configuration says. c gets a tile of sums for each, a line
 // for a row of weights. Each step of 64 weights asks for 2048 bytes, from ahead bytes behind data on.
 //
 //go:noescape
-func amxStoredx1(c *[1024]float32, config *[64]byte, whole *uint32, blockBytes int, last *uint32, lastStride int, step int, data *byte, stride int, steps int, ahead int)
+func amxStoredx1(c *[1024]float32, config *[64]byte, whole *uint32, last *uint32, lastStride int, step int, data *byte, stride int, steps int, ahead int)
 
-// amxStoredx2 multiplies rows of BF16 weights, stride bytes apart, by 2 blocks of activations, whole ones, of blockBytes, and a last
+// amxStoredx2 multiplies rows of BF16 weights, stride bytes apart, by 2 blocks of activations, whole ones and a last
 // one of lastStride bytes a pair and step bytes a tile, as the tiles' configuration says. c gets a tile of sums for each, a line
 // for a row of weights. Each step of 64 weights asks for 2048 bytes, from ahead bytes behind data on.
 //
 //go:noescape
-func amxStoredx2(c *[1024]float32, config *[64]byte, whole *uint32, blockBytes int, last *uint32, lastStride int, step int, data *byte, stride int, steps int, ahead int)
-
-// amxStoredx4 multiplies rows of BF16 weights, stride bytes apart, by 4 blocks of activations, whole ones, of blockBytes, and a last
-// one of lastStride bytes a pair and step bytes a tile, as the tiles' configuration says. c gets a tile of sums for each, a line
-// for a row of weights. Each step of 64 weights asks for 2048 bytes, from ahead bytes behind data on.
-//
-//go:noescape
-func amxStoredx4(c *[1024]float32, config *[64]byte, whole *uint32, blockBytes int, last *uint32, lastStride int, step int, data *byte, stride int, steps int, ahead int)
+func amxStoredx2(c *[1024]float32, config *[64]byte, whole *uint32, last *uint32, lastStride int, step int, data *byte, stride int, steps int, ahead int)
 
 // amxMXFP4x1 is amxStoredx1 for rows that are decoded first, a step of each row after the other, to rows of BF16 at a,
 // aStride bytes apart; those of the next step begin aStep bytes behind, modulo aMask+1. At least four of them must fit. Each

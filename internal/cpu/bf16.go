@@ -11,8 +11,11 @@ import (
 // whatever they are stored as; elsewhere, and for a few rows, the rounded values are multiplied as float32 are. Sums are
 // float32.
 //
-// Rows of activations are cut into blocks of up to pairRows. A block is its rows' pairs, two neighbours in 32 bits: the
-// first pair of every row, then the second of every row. Rows are filled up with zeros to whole steps.
+// Or nothing is rounded: a float32 is the sum of three BF16, its digits eight by eight, and a row is multiplied as three.
+// The products are exact, and the three sums are added, so the result is as good as one of float32.
+//
+// Rows are cut into blocks of up to pairRows. A block is its rows' pairs, two neighbours in 32 bits: the first pair of every
+// row, then the second of every row. Rows are filled up with zeros to whole steps.
 const pairRows = 16
 
 // fewPairs is up to how many rows of activations float32's kernels are as fast: tiles have room for sixteen, and take the
@@ -40,20 +43,51 @@ func roundBF16(x []float32) {
 	}
 }
 
-// pairRow writes a row of n values, which are BF16, value i of which lies at place at[i] of src, or at i where at is nil:
-// pair k goes to dst[k*stride].
-func pairRow(dst []uint32, stride int, src []float32, at []int32, n int) {
-	bits := func(i int) uint32 {
+// pairColumn is where the pairs of a row go: stride apart.
+type pairColumn struct {
+	to     []uint32
+	stride int
+}
+
+// column is row i of n that begin at dst, perRow pairs each.
+func column(dst []uint32, i, n, perRow int) pairColumn {
+	first := i / pairRows * pairRows
+	return pairColumn{dst[first*perRow+i-first:], min(pairRows, n-first)}
+}
+
+// pairTerms writes a row of n values, value i of which lies at place at[i] of src, or at i where at is nil, as the rows of
+// its terms: the first digits of all values, then the next. What the columns have no room for is left out.
+func pairTerms(columns []pairColumn, src []float32, at []int32, n int) {
+	value := func(i int) float32 {
 		switch {
 		case i >= n:
 			return 0
 		case at != nil:
 			i = int(at[i])
 		}
-		return math.Float32bits(src[i]) >> 16
+		return src[i]
 	}
 	for k := range pairsOf(n) {
-		dst[k*stride] = bits(2*k) | bits(2*k+1)<<16
+		a, b := value(2*k), value(2*k+1)
+		for _, c := range columns {
+			low, high := math.Float32bits(a)>>16, math.Float32bits(b)&0xFFFF_0000
+			c.to[k*c.stride] = low | high
+			a -= math.Float32frombits(low << 16)
+			b -= math.Float32frombits(high)
+		}
+	}
+}
+
+// addTerms adds the products of the terms of n rows.
+func addTerms(y []float32, n, terms int) {
+	for i := range n {
+		sum := (*[tileRows]float32)(y[i*tileRows:])
+		*sum = [tileRows]float32(y[i*terms*tileRows:])
+		for t := 1; t < terms; t++ {
+			for j, v := range (*[tileRows]float32)(y[(i*terms+t)*tileRows:]) {
+				sum[j] += v
+			}
+		}
 	}
 }
 

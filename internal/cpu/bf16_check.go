@@ -60,11 +60,8 @@ func (c *checker) paired(x []float32, n, cols int) []uint32 {
 	}
 	at := 1 + c.r.IntN(15)
 	dst := b[at : at+n*perRow : at+n*perRow]
-	for first := 0; first < n; first += pairRows {
-		rows := min(pairRows, n-first)
-		for i := range rows {
-			pairRow(dst[first*perRow+i:(first+rows)*perRow], rows, x[(first+i)*cols:(first+i+1)*cols], nil, cols)
-		}
+	for i := range n {
+		pairTerms([]pairColumn{column(dst, i, n, perRow)}, x[i*cols:(i+1)*cols], nil, cols)
 	}
 	return dst
 }

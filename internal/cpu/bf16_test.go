@@ -11,27 +11,58 @@ import (
 	"hearth/internal/testmodel"
 )
 
-func TestPairRow(t *testing.T) {
-	x := []float32{1, 1 + 1.0/256, -2, 3, float32(math.NaN())} // the second is half-way: to even
-	roundBF16(x)
-	want := []uint32{0x3F80_3F80, 0x4040_C000, 0x0000_7FC0}
-	got := make([]uint32, 3*pairsOf(len(x)))
-	for i := range got {
-		got[i] = 7
-	}
-	pairRow(got, 3, x, nil, len(x))
-	for k := range pairsOf(len(x)) {
-		var w uint32 // zeros fill the step
-		if k < len(want) {
-			w = want[k]
+func TestPairTerms(t *testing.T) {
+	const cols = 5
+	perRow := pairsOf(cols)
+	r := newRand(4)
+	for _, n := range []int{1, 16, 17, 40} {
+		for _, terms := range []int{1, 3} {
+			x, dst := r.floats(n*cols), make([]uint32, n*terms*perRow)
+			x[0], x[n*cols-1] = 0x1.fffffep60, -0x1.234566p-90
+			for i := range dst {
+				dst[i] = 0x7FC0_7FC0
+			}
+			for i := range n {
+				columns := make([]pairColumn, terms)
+				for c := range columns {
+					columns[c] = column(dst, i*terms+c, n*terms, perRow)
+				}
+				pairTerms(columns, x[i*cols:(i+1)*cols], []int32{0, 1, 2, 3, 4}, cols)
+			}
+			for i := range n {
+				for j := range stepCols {
+					var sum, want float32
+					for c := range terms {
+						row := i*terms + c
+						block, rows := row/pairRows*pairRows, min(pairRows, n*terms-row/pairRows*pairRows)
+						pair := dst[block*perRow+j/2*rows+row-block]
+						sum += dtype.FromBF16(uint16(pair >> (16 * (j % 2))))
+					}
+					if j < cols {
+						want = x[i*cols+j]
+						if terms == 1 {
+							want = math.Float32frombits(math.Float32bits(want) &^ 0xFFFF)
+						}
+					}
+					if sum != want {
+						t.Fatalf("%d rows of %d terms: value %d of row %d is %v, want %v", n, terms, j, i, sum, want)
+					}
+				}
+			}
 		}
-		if got[3*k] != w || got[3*k+1] != 7 || got[3*k+2] != 7 {
-			t.Errorf("pair %d is %#08x, %#x, %#x, want %#08x and its neighbours untouched", k, got[3*k], got[3*k+1], got[3*k+2], w)
-		}
 	}
-	pairRow(got, 3, []float32{9, -2, 3, 1, 1}, []int32{3, 4, 1, 2}, 4)
-	if got[0] != 0x3F80_3F80 || got[3] != 0x4040_C000 || got[6] != 0 {
-		t.Errorf("from their places: %#08x, %#08x, %#08x", got[0], got[3], got[6])
+}
+
+func TestAddTerms(t *testing.T) {
+	y := make([]float32, 6*tileRows)
+	for i := range y {
+		y[i] = float32(i/tileRows*100 + i%tileRows)
+	}
+	addTerms(y, 2, 3)
+	for j := range tileRows {
+		if y[j] != float32(300+3*j) || y[tileRows+j] != float32(1200+3*j) {
+			t.Fatalf("sums %v and %v", y[j], y[tileRows+j])
+		}
 	}
 }
 
@@ -159,6 +190,29 @@ func TestBF16Session(t *testing.T) {
 	}
 }
 
+// Three terms are a float32: where they are multiplied so, only the sums' order differs.
+func TestBF16x3Session(t *testing.T) {
+	prompts := [][]int32{{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4}, {100, 0, 17}}
+	for name, m := range bf16Shapes() {
+		eachLevel(t, func(t *testing.T, l *level) {
+			s, sp, _ := m.open(t, 2, l.name)
+			exact := run(t, s, sp, prompts, 20)
+			m := m
+			m.round = BF16x3
+			s, sp, _ = m.open(t, 3, l.name)
+			tolerance := 0.0
+			if l.kernels.pairs != nil {
+				tolerance = 2e-5 // float32's own error in these sums; BF16 is off by a thousand times that
+			}
+			for _, chunk := range []int{3, 20} {
+				if worst := worstDifference(exact, run(t, s, sp, prompts, chunk)); !(worst <= tolerance) {
+					t.Errorf("%s, chunks of %d: log-probabilities differ by %v", name, chunk, worst)
+				}
+			}
+		})
+	}
+}
+
 func worstDifference(a, b [][]float32) (worst float64) {
 	for i := range a {
 		for j := range a[i] {
@@ -177,21 +231,26 @@ func TestBF16StepAllocatesNothing(t *testing.T) {
 	out := make([]device.Output, 2)
 	eachLevel(t, func(t *testing.T, l *level) {
 		for name, m := range bf16Shapes() {
-			m.round = BFloat16
-			s, sp, _ := m.open(t, 2, l.name)
-			if n := testing.AllocsPerRun(20, func() { step(t, s, sp, b, out) }); n != 0 {
-				t.Errorf("a step of %s allocates %v times", name, n)
+			for _, m.round = range []Activations{BFloat16, BF16x3} {
+				s, sp, _ := m.open(t, 2, l.name)
+				if n := testing.AllocsPerRun(20, func() { step(t, s, sp, b, out) }); n != 0 {
+					t.Errorf("a step of %s allocates %v times", name, n)
+				}
 			}
 		}
 	})
 }
 
 func TestBF16Notes(t *testing.T) {
-	m := blockShape()
-	m.round = BFloat16
-	s, _, _ := m.open(t, 1, "portable")
-	want := "activations: bfloat16 but for the router's, multiplied as float32, "
-	if got := s.(device.Noter).Notes(); len(got) != 1 || !strings.HasPrefix(got[0], want) {
-		t.Errorf("notes %q, want %q...", got, want)
+	for round, want := range map[Activations]string{
+		BFloat16: "activations: bfloat16 but for the router's, multiplied as float32, ",
+		BF16x3:   "activations: float32, since this processor has no AMX: ",
+	} {
+		m := blockShape()
+		m.round = round
+		s, _, _ := m.open(t, 1, "portable")
+		if got := s.(device.Noter).Notes(); len(got) != 1 || !strings.HasPrefix(got[0], want) {
+			t.Errorf("notes %q, want %q...", got, want)
+		}
 	}
 }

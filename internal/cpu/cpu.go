@@ -2,8 +2,8 @@
 // format. Its portable level is the oracle that every faster level and every other device is tested against; levels of
 // assembly replace the hot loops (kernels.go). In each level one output value is always computed by the same operations
 // in the same order, whatever else is in the batch, however prompts are cut into chunks and however many threads run;
-// between levels sums differ in their last bits. (With activations in BF16, AMX multiplies many rows in another order than
-// few.) It never copies a checkpoint's weights and never rounds activations,
+// between levels sums differ in their last bits. (Only where activations are multiplied as BF16, AMX sums many rows in
+// another order than few.) It never copies a checkpoint's weights and never rounds activations,
 // keys or values below float32, unless activations in BF16 or int8 are asked for (bf16.go, int8.go).
 package cpu
 
@@ -81,7 +81,9 @@ func (d *Device) NewSession(spec device.Spec, lim device.Limits) (device.Session
 	case Int8:
 		s.roundActivations()
 	case BFloat16:
-		s.pairActivations()
+		s.pairActivations(1)
+	case BF16x3:
+		s.pairActivations(3)
 	}
 	return s, nil
 }

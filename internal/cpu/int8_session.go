@@ -13,7 +13,8 @@ type activations struct {
 	values  []float32  // in the level's order
 	rounded []int8Step // nil: none of the operation's weights wants them
 	pairs   []uint32   // likewise; rows of experts stand in the order of expertGroups
-	perRow  int        // pairs of a row
+	perRow  int        // pairs of a row, of all its terms
+	terms   int        // of a row of pairs
 }
 
 // from leaves out rows of pairs.
@@ -31,7 +32,10 @@ func (w *worker) multiply(p *dtype.Plane, first, r int, x activations, rows []in
 		return
 	}
 	if x.pairs != nil && n > fewPairs && hasPairs(p) {
-		w.k.pairs(w, x.pairs, n, p, first, r)
+		w.k.pairs(w, x.pairs, x.terms*n, p, first, r)
+		if x.terms > 1 {
+			addTerms(w.y, n, x.terms)
+		}
 		return
 	}
 	w.product(p, first, r, x.values, rows, n)
@@ -61,7 +65,7 @@ func (j *roundJob) do(_ *worker, item int) {
 // are 0..n-1, or there are none.
 func (s *session) round(x []float32, in *input, n int, byExpert []int32, weights ...*dtype.Plane) activations {
 	a := activations{values: x}
-	if s.bf16 {
+	if s.terms > 0 {
 		return s.pair(x, in, n, byExpert, weights)
 	}
 	if s.rounded == nil || !slices.ContainsFunc(weights, hasIntegers) {
@@ -89,7 +93,7 @@ func (s *session) roundActivations() {
 
 // Notes says which products take rounded activations, where that was asked for.
 func (s *session) Notes() []string {
-	if s.bf16 {
+	if s.terms > 0 {
 		return []string{s.pairNote()}
 	}
 	if s.rounded == nil {

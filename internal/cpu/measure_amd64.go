@@ -10,7 +10,7 @@ import (
 
 // multiplyAdds is a loop of multiply-adds as the level's products of many rows use them, and the operations of one round.
 func multiplyAdds(level string, round Activations) (loop func(rounds int), flops int) {
-	if level == "amx" && round == BFloat16 {
+	if level == "amx" && (round == BFloat16 || round == BF16x3) {
 		return multiplyTiles, multiplyTilesOps
 	}
 	switch level {

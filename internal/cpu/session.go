@@ -54,7 +54,7 @@ type session struct {
 
 	rounded []int8Step // an operation's input in int8; nil unless activations are rounded so
 
-	bf16  bool     // activations are rounded to BF16
+	terms int      // BF16 that an activation is multiplied as: 0 none, 1 if it is rounded
 	pairs []uint32 // an operation's input in BF16; nil where the level does not multiply it
 
 	jobs jobs

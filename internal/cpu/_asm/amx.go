@@ -10,12 +10,13 @@ import (
 
 // Products of activations and weights in BF16 by AMX, whose tiles are sixteen rows of 64 bytes. A tile of weights is what
 // lies in memory: 32 weights of up to sixteen rows. A tile of activations has the same 32 of up to sixteen rows, as pairs, a
-// pair of all rows side by side (package cpu, bf16.go). The unit begins a product every sixteen cycles, also one that is
-// added to the sums of the last; loading a tile takes eight.
+// pair of all rows side by side (package cpu, bf16.go). The unit begins a product every sixteen cycles, but one that is added
+// to the sums of another waits for it, 52 cycles; loading a tile takes eight.
 const (
-	sumTile    = 0 // to 3, one for each block of activations
+	mostBlocks = 2 // of activations that share the loading of weights
+	sumTile    = 0 // to 3, two for each block
 	weightTile = 4
-	inputTile  = 5 // to 7, the last of them for the last block, which may be narrower
+	inputTile  = 6 // of a whole block; 7: of the last, which may be narrower
 	tileRow    = 64
 	tileBytes  = 16 * tileRow
 )
@@ -36,14 +37,14 @@ type pairConstants struct {
 }
 
 func amxKernels() {
-	for _, blocks := range []int{1, 2, 4} {
+	for blocks := 1; blocks <= mostBlocks; blocks++ {
 		amxStored(blocks)
 	}
 	for _, f := range []pairFormat{
 		pairsMXFP4("MXFP4", 32, 2, 16, 0, neighbours), pairsMXFP4("MXFP4GGML", 34, 0, 17, 1, ggmlPairs),
 		pairsMXFP4("MXFP4Ollama", 34, 0, 17, 1, neighbours), pairsCodes(),
 	} {
-		for blocks := 1; blocks <= 2; blocks++ {
+		for blocks := 1; blocks <= mostBlocks; blocks++ {
 			amxDecoded(f, blocks)
 		}
 	}
@@ -130,34 +131,35 @@ func pairsCodes() pairFormat {
 	return pairFormat{name: "Codes", bytes: 32, scales: 4, table: true, setup: setup, decode: decode}
 }
 
-// amxInput is the streams of tiles of activations: of whole blocks, one behind the other, and of the last.
-type amxInput struct{ whole, blockBytes, last, stride Register }
+// amxInput is the streams of tiles of activations: of a whole block, and of the last.
+type amxInput struct{ whole, last, stride Register }
 
-// multiply adds the products of the weights at a and the next activations to a sum for each block.
-func (in amxInput) multiply(blocks int, a Mem) {
+func newAMXInput(blocks int) amxInput {
+	in := amxInput{last: Load(Param("last"), GP64()), stride: Load(Param("lastStride"), GP64())}
+	if blocks > 1 {
+		in.whole = Load(Param("whole"), GP64())
+	}
+	return in
+}
+
+// multiply adds the products of the weights at a, a half of a step, and the next activations to that half's sum for each block.
+func (in amxInput) multiply(blocks, half int, a Mem) {
 	tileLoad(weightTile, a)
-	for i := range blocks - 1 {
-		at := in.whole
-		if i > 0 {
-			at = GP64()
-			LEAQ(Mem{Base: in.whole, Index: in.blockBytes, Scale: uint8(i)}, at)
-		}
+	if blocks > 1 {
 		line := GP64()
 		MOVQ(U32(tileRow), line)
-		tileLoad(inputTile+i%2, Mem{Base: at, Index: line, Scale: 1})
-		tileMulBF16(sumTile+i, weightTile, inputTile+i%2)
-	}
-	tileLoad(inputTile+2, Mem{Base: in.last, Index: in.stride, Scale: 1})
-	tileMulBF16(sumTile+blocks-1, weightTile, inputTile+2)
-	if blocks > 1 {
+		tileLoad(inputTile, Mem{Base: in.whole, Index: line, Scale: 1})
+		tileMulBF16(sumTile+half, weightTile, inputTile)
 		ADDQ(U32(tileBytes), in.whole)
 	}
+	tileLoad(inputTile+1, Mem{Base: in.last, Index: in.stride, Scale: 1})
+	tileMulBF16(sumTile+2*(blocks-1)+half, weightTile, inputTile+1)
 	ADDQ(param("step"), in.last)
 }
 
 func amxBegin(blocks int) {
 	tileConfig(Mem{Base: Load(Param("config"), GP64())})
-	for t := range blocks {
+	for t := range 2 * blocks {
 		tileZero(sumTile + t)
 	}
 }
@@ -165,26 +167,32 @@ func amxBegin(blocks int) {
 func amxEnd(blocks int) {
 	c, line := Load(Param("c"), GP64()), GP64()
 	MOVQ(U32(tileRow), line)
-	for t := range blocks {
+	for t := range 2 * blocks {
 		tileStore(Mem{Base: c, Index: line, Scale: 1}, sumTile+t)
 		ADDQ(U32(tileBytes), c)
 	}
 	tileRelease()
+	Load(Param("c"), c)
+	for b := range blocks {
+		for r := range 16 {
+			v := ZMM()
+			VMOVUPS(Mem{Base: c, Disp: 2*b*tileBytes + tileRow*r}, v)
+			VADDPS(Mem{Base: c, Disp: (2*b+1)*tileBytes + tileRow*r}, v, v)
+			VMOVUPS(v, Mem{Base: c, Disp: b*tileBytes + tileRow*r})
+		}
+	}
 	VZEROUPPER()
 	RET()
 }
 
 func amxStored(blocks int) {
-	TEXT(fmt.Sprintf("amxStoredx%d", blocks), NOSPLIT, "func(c *[1024]float32, config *[64]byte, whole *uint32, blockBytes int, last *uint32, lastStride int, step int, data *byte, stride int, steps int, ahead int)")
-	Doc(fmt.Sprintf("amxStoredx%d multiplies rows of BF16 weights, stride bytes apart, by %d blocks of activations, whole ones, of blockBytes, and a last", blocks, blocks),
+	TEXT(fmt.Sprintf("amxStoredx%d", blocks), NOSPLIT, "func(c *[1024]float32, config *[64]byte, whole *uint32, last *uint32, lastStride int, step int, data *byte, stride int, steps int, ahead int)")
+	Doc(fmt.Sprintf("amxStoredx%d multiplies rows of BF16 weights, stride bytes apart, by %d blocks of activations, whole ones and a last", blocks, blocks),
 		"one of lastStride bytes a pair and step bytes a tile, as the tiles' configuration says. c gets a tile of sums for each, a line",
 		"for a row of weights. Each step of 64 weights asks for 2048 bytes, from ahead bytes behind data on.")
 	Pragma("noescape")
 	amxBegin(blocks)
-	in := amxInput{last: Load(Param("last"), GP64()), stride: Load(Param("lastStride"), GP64())}
-	if blocks > 1 {
-		in.whole, in.blockBytes = Load(Param("whole"), GP64()), Load(Param("blockBytes"), GP64())
-	}
+	in := newAMXInput(blocks)
 	data, stride, ahead, steps := Load(Param("data"), GP64()), Load(Param("stride"), GP64()), Load(Param("ahead"), GP64()), Load(Param("steps"), GP64())
 	ADDQ(data, ahead)
 	Label("step")
@@ -192,7 +200,7 @@ func amxStored(blocks int) {
 		for i := range 16 {
 			PREFETCHT1(Mem{Base: ahead, Disp: tileBytes*half + 64*i})
 		}
-		in.multiply(blocks, Mem{Base: data, Index: stride, Scale: 1, Disp: tileRow * half})
+		in.multiply(blocks, half, Mem{Base: data, Index: stride, Scale: 1, Disp: tileRow * half})
 	}
 	ADDQ(U32(2*tileRow), data)
 	ADDQ(U32(2*tileBytes), ahead)
@@ -219,10 +227,7 @@ func amxDecoded(f pairFormat, blocks int) {
 	local := AllocLocal(24)
 	undecoded, begun, at := local, local.Offset(8), local.Offset(16) // at: the next tile to be multiplied
 	amxBegin(blocks)
-	in := amxInput{last: Load(Param("last"), GP64()), stride: Load(Param("lastStride"), GP64())}
-	if blocks > 1 {
-		in.whole = Load(Param("whole"), GP64())
-	}
+	in := newAMXInput(blocks)
 	k := f.setup()
 	data, stride := Load(Param("data"), GP64()), Load(Param("stride"), GP64())
 	a, aStride, offset := Load(Param("a"), GP64()), Load(Param("aStride"), GP64()), GP64()
@@ -279,7 +284,7 @@ func amxDecoded(f pairFormat, blocks int) {
 	MOVQ(at, tile)
 	ADDQ(a, tile)
 	for half := range 2 {
-		in.multiply(blocks, Mem{Base: tile, Index: aStride, Scale: 1, Disp: tileRow * half})
+		in.multiply(blocks, half, Mem{Base: tile, Index: aStride, Scale: 1, Disp: tileRow * half})
 	}
 	next := GP64()
 	MOVQ(at, next)
