@@ -33,6 +33,13 @@ func TestMeter(t *testing.T) {
 		if err != nil || !(peak > 0) || math.IsInf(peak, 0) {
 			t.Errorf("%s does %v operations a second, error %v", l.name, peak, err)
 		}
+		d, err = New(Options{Threads: 2, Level: l.name, Activations: BFloat16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if peak, err := d.Arithmetic(time.Millisecond); err != nil || !(peak > 0) || math.IsInf(peak, 0) {
+			t.Errorf("%s does %v operations of BF16 a second, error %v", l.name, peak, err)
+		}
 	}
 }
 

@@ -303,7 +303,7 @@ func tileProducts() {
 	Pragma("noescape")
 	rounds := Load(Param("rounds"), GP64())
 	tileConfig(Mem{Base: Load(Param("config"), GP64())})
-	for t := range 8 {
+	for _, t := range []int{sumTile, sumTile + 1, sumTile + 2, sumTile + 3, weightTile, inputTile, inputTile + 1} {
 		tileZero(t)
 	}
 	Label("round")
