@@ -1249,91 +1249,143 @@ step:
 // func dotQ8_0(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
 TEXT ·dotQ8_0(SB), NOSPLIT, $0-56
-	MOVQ y+0(FP), AX
-	MOVQ rows+40(FP), CX
-	MOVQ panel+16(FP), BX
-	LEAQ (BX)(BX*2), SI
-	MOVQ data+24(FP), DI
+	MOVQ    y+0(FP), AX
+	MOVQ    rows+40(FP), CX
+	MOVQ    panel+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    data+24(FP), DI
+	VMOVDQU byte1_to_top<>+0(SB), Y0
+	VMOVDQU byte2_to_top<>+0(SB), Y1
+	VMOVDQU top_byte<>+0(SB), Y2
 
 row:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	MOVQ   x+8(FP), DX
-	MOVQ   steps+48(FP), R8
+	VXORPS         Y3, Y3, Y3
+	VXORPS         Y4, Y4, Y4
+	VXORPS         Y5, Y5, Y5
+	VXORPS         Y6, Y6, Y6
+	MOVQ           x+8(FP), DX
+	MOVQ           steps+48(FP), R8
+	VPBROADCASTW   (DI), X9
+	VPBROADCASTW   34(DI), X7
+	VPUNPCKLQDQ    X7, X9, X7
+	VCVTPH2PS      X7, Y9
+	VBROADCASTI128 2(DI), Y7
+	VPBLENDD       $0xf0, 20(DI), Y7, Y7
+	VBROADCASTI128 18(DI), Y8
+	VPBLENDD       $0xf0, 36(DI), Y8, Y8
+	VMULPS         f33800000<>+0(SB), Y9, Y9
+	DECQ           R8
+	JZ             last
 
 step:
 	PREFETCHT0     1024(DI)
 	PREFETCHT0     1088(DI)
-	VPBROADCASTW   (DI), X4
-	VPBROADCASTW   34(DI), X5
-	VPUNPCKLQDQ    X5, X4, X5
-	VCVTPH2PS      X5, Y4
-	VMULPS         f33800000<>+0(SB), Y4, Y4
-	VBROADCASTI128 2(DI), Y5
-	VPBLENDD       $0xf0, 20(DI), Y5, Y5
-	VPSLLD         $0x18, Y5, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (DX), Y6, Y0
-	VPSLLD         $0x10, Y5, Y6
-	VPAND          top_byte<>+0(SB), Y6, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    32(DX), Y6, Y0
-	VPSLLD         $0x08, Y5, Y6
-	VPAND          top_byte<>+0(SB), Y6, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (DX)(BX*1), Y6, Y1
-	VPAND          top_byte<>+0(SB), Y5, Y5
-	VCVTDQ2PS      Y5, Y5
-	VMULPS         Y4, Y5, Y5
-	VFMADD231PS    32(DX)(BX*1), Y5, Y1
-	VBROADCASTI128 18(DI), Y5
-	VPBLENDD       $0xf0, 36(DI), Y5, Y5
-	VPSLLD         $0x18, Y5, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (DX)(BX*2), Y6, Y2
-	VPSLLD         $0x10, Y5, Y6
-	VPAND          top_byte<>+0(SB), Y6, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    32(DX)(BX*2), Y6, Y2
-	VPSLLD         $0x08, Y5, Y6
-	VPAND          top_byte<>+0(SB), Y6, Y6
-	VCVTDQ2PS      Y6, Y6
-	VMULPS         Y4, Y6, Y6
-	VFMADD231PS    (DX)(SI*1), Y6, Y3
-	VPAND          top_byte<>+0(SB), Y5, Y5
-	VCVTDQ2PS      Y5, Y5
-	VMULPS         Y4, Y5, Y5
-	VFMADD231PS    32(DX)(SI*1), Y5, Y3
+	VPBROADCASTW   68(DI), X10
+	VPBROADCASTW   102(DI), X11
+	VPUNPCKLQDQ    X11, X10, X11
+	VCVTPH2PS      X11, Y10
+	VPSLLD         $0x18, Y7, Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y9, Y11, Y11
+	VFMADD231PS    (DX), Y11, Y3
+	VPSHUFB        Y0, Y7, Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y9, Y11, Y11
+	VFMADD231PS    32(DX), Y11, Y3
+	VPSHUFB        Y1, Y7, Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y9, Y11, Y11
+	VFMADD231PS    (DX)(BX*1), Y11, Y4
+	VPAND          Y2, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         Y9, Y7, Y7
+	VFMADD231PS    32(DX)(BX*1), Y7, Y4
+	VBROADCASTI128 70(DI), Y7
+	VPBLENDD       $0xf0, 88(DI), Y7, Y7
+	VPSLLD         $0x18, Y8, Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y9, Y11, Y11
+	VFMADD231PS    (DX)(BX*2), Y11, Y5
+	VPSHUFB        Y0, Y8, Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y9, Y11, Y11
+	VFMADD231PS    32(DX)(BX*2), Y11, Y5
+	VPSHUFB        Y1, Y8, Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y9, Y11, Y11
+	VFMADD231PS    (DX)(SI*1), Y11, Y6
+	VPAND          Y2, Y8, Y8
+	VCVTDQ2PS      Y8, Y8
+	VMULPS         Y9, Y8, Y8
+	VFMADD231PS    32(DX)(SI*1), Y8, Y6
+	VBROADCASTI128 86(DI), Y8
+	VPBLENDD       $0xf0, 104(DI), Y8, Y8
+	VMULPS         f33800000<>+0(SB), Y10, Y9
 	ADDQ           $0x40, DX
 	ADDQ           $0x00000044, DI
 	DECQ           R8
 	JNZ            step
-	VADDPS         Y1, Y0, Y0
-	VADDPS         Y2, Y0, Y0
-	VADDPS         Y3, Y0, Y0
-	VEXTRACTF128   $0x01, Y0, X1
-	VADDPS         X1, X0, X0
-	VHADDPS        X0, X0, X0
-	VHADDPS        X0, X0, X0
-	VMOVSS         X0, (AX)
-	ADDQ           $0x04, AX
-	DECQ           CX
-	JNZ            row
+
+last:
+	VPSLLD       $0x18, Y7, Y10
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       Y9, Y10, Y10
+	VFMADD231PS  (DX), Y10, Y3
+	VPSHUFB      Y0, Y7, Y10
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       Y9, Y10, Y10
+	VFMADD231PS  32(DX), Y10, Y3
+	VPSHUFB      Y1, Y7, Y10
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       Y9, Y10, Y10
+	VFMADD231PS  (DX)(BX*1), Y10, Y4
+	VPAND        Y2, Y7, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y9, Y7, Y7
+	VFMADD231PS  32(DX)(BX*1), Y7, Y4
+	VPSLLD       $0x18, Y8, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y9, Y7, Y7
+	VFMADD231PS  (DX)(BX*2), Y7, Y5
+	VPSHUFB      Y0, Y8, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y9, Y7, Y7
+	VFMADD231PS  32(DX)(BX*2), Y7, Y5
+	VPSHUFB      Y1, Y8, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y9, Y7, Y7
+	VFMADD231PS  (DX)(SI*1), Y7, Y6
+	VPAND        Y2, Y8, Y7
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       Y9, Y7, Y7
+	VFMADD231PS  32(DX)(SI*1), Y7, Y6
+	ADDQ         $0x40, DX
+	ADDQ         $0x00000044, DI
+	VADDPS       Y4, Y3, Y3
+	VADDPS       Y5, Y3, Y3
+	VADDPS       Y6, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VHADDPS      X3, X3, X3
+	VHADDPS      X3, X3, X3
+	VMOVSS       X3, (AX)
+	ADDQ         $0x04, AX
+	DECQ         CX
+	JNZ          row
 	VZEROUPPER
 	RET
 
-DATA f33800000<>+0(SB)/8, $0x3380000033800000
-DATA f33800000<>+8(SB)/8, $0x3380000033800000
-DATA f33800000<>+16(SB)/8, $0x3380000033800000
-DATA f33800000<>+24(SB)/8, $0x3380000033800000
-GLOBL f33800000<>(SB), RODATA|NOPTR, $32
+DATA byte1_to_top<>+0(SB)/8, $0x0580808001808080
+DATA byte1_to_top<>+8(SB)/8, $0x0d80808009808080
+DATA byte1_to_top<>+16(SB)/8, $0x0580808001808080
+DATA byte1_to_top<>+24(SB)/8, $0x0d80808009808080
+GLOBL byte1_to_top<>(SB), RODATA|NOPTR, $32
+
+DATA byte2_to_top<>+0(SB)/8, $0x0680808002808080
+DATA byte2_to_top<>+8(SB)/8, $0x0e8080800a808080
+DATA byte2_to_top<>+16(SB)/8, $0x0680808002808080
+DATA byte2_to_top<>+24(SB)/8, $0x0e8080800a808080
+GLOBL byte2_to_top<>(SB), RODATA|NOPTR, $32
 
 DATA top_byte<>+0(SB)/8, $0xff000000ff000000
 DATA top_byte<>+8(SB)/8, $0xff000000ff000000
@@ -1341,109 +1393,170 @@ DATA top_byte<>+16(SB)/8, $0xff000000ff000000
 DATA top_byte<>+24(SB)/8, $0xff000000ff000000
 GLOBL top_byte<>(SB), RODATA|NOPTR, $32
 
+DATA f33800000<>+0(SB)/8, $0x3380000033800000
+DATA f33800000<>+8(SB)/8, $0x3380000033800000
+DATA f33800000<>+16(SB)/8, $0x3380000033800000
+DATA f33800000<>+24(SB)/8, $0x3380000033800000
+GLOBL f33800000<>(SB), RODATA|NOPTR, $32
+
 // func dotTwoQ8_0(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
 // Requires: AVX, AVX2, F16C, FMA3, MMX+
 TEXT ·dotTwoQ8_0(SB), NOSPLIT, $0-72
-	MOVQ y+0(FP), AX
-	MOVQ stride+8(FP), CX
-	MOVQ rows+56(FP), DX
-	MOVQ panel+32(FP), SI
-	LEAQ (SI)(SI*2), DI
-	MOVQ data+40(FP), R9
+	MOVQ    y+0(FP), AX
+	MOVQ    stride+8(FP), CX
+	MOVQ    rows+56(FP), DX
+	MOVQ    panel+32(FP), SI
+	LEAQ    (SI)(SI*2), DI
+	MOVQ    data+40(FP), R9
+	VMOVDQU byte1_to_top<>+0(SB), Y0
+	VMOVDQU byte2_to_top<>+0(SB), Y1
+	VMOVDQU top_byte<>+0(SB), Y2
 
 row:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	MOVQ   x+16(FP), BX
-	MOVQ   x2+24(FP), R8
-	MOVQ   steps+64(FP), R10
+	VXORPS         Y3, Y3, Y3
+	VXORPS         Y4, Y4, Y4
+	VXORPS         Y5, Y5, Y5
+	VXORPS         Y6, Y6, Y6
+	VXORPS         Y7, Y7, Y7
+	VXORPS         Y8, Y8, Y8
+	VXORPS         Y9, Y9, Y9
+	VXORPS         Y10, Y10, Y10
+	MOVQ           x+16(FP), BX
+	MOVQ           x2+24(FP), R8
+	MOVQ           steps+64(FP), R10
+	VPBROADCASTW   (R9), X13
+	VPBROADCASTW   34(R9), X11
+	VPUNPCKLQDQ    X11, X13, X11
+	VCVTPH2PS      X11, Y13
+	VBROADCASTI128 2(R9), Y11
+	VPBLENDD       $0xf0, 20(R9), Y11, Y11
+	VBROADCASTI128 18(R9), Y12
+	VPBLENDD       $0xf0, 36(R9), Y12, Y12
+	VMULPS         f33800000<>+0(SB), Y13, Y13
+	DECQ           R10
+	JZ             last
 
 step:
 	PREFETCHT0     1024(R9)
 	PREFETCHT0     1088(R9)
-	VPBROADCASTW   (R9), X8
-	VPBROADCASTW   34(R9), X9
-	VPUNPCKLQDQ    X9, X8, X9
-	VCVTPH2PS      X9, Y8
-	VMULPS         f33800000<>+0(SB), Y8, Y8
-	VBROADCASTI128 2(R9), Y9
-	VPBLENDD       $0xf0, 20(R9), Y9, Y9
-	VPSLLD         $0x18, Y9, Y10
-	VCVTDQ2PS      Y10, Y10
-	VMULPS         Y8, Y10, Y10
-	VFMADD231PS    (BX), Y10, Y0
-	VFMADD231PS    (R8), Y10, Y4
-	VPSLLD         $0x10, Y9, Y10
-	VPAND          top_byte<>+0(SB), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VMULPS         Y8, Y10, Y10
-	VFMADD231PS    32(BX), Y10, Y0
-	VFMADD231PS    32(R8), Y10, Y4
-	VPSLLD         $0x08, Y9, Y10
-	VPAND          top_byte<>+0(SB), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VMULPS         Y8, Y10, Y10
-	VFMADD231PS    (BX)(SI*1), Y10, Y1
-	VFMADD231PS    (R8)(SI*1), Y10, Y5
-	VPAND          top_byte<>+0(SB), Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VMULPS         Y8, Y9, Y9
-	VFMADD231PS    32(BX)(SI*1), Y9, Y1
-	VFMADD231PS    32(R8)(SI*1), Y9, Y5
-	VBROADCASTI128 18(R9), Y9
-	VPBLENDD       $0xf0, 36(R9), Y9, Y9
-	VPSLLD         $0x18, Y9, Y10
-	VCVTDQ2PS      Y10, Y10
-	VMULPS         Y8, Y10, Y10
-	VFMADD231PS    (BX)(SI*2), Y10, Y2
-	VFMADD231PS    (R8)(SI*2), Y10, Y6
-	VPSLLD         $0x10, Y9, Y10
-	VPAND          top_byte<>+0(SB), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VMULPS         Y8, Y10, Y10
-	VFMADD231PS    32(BX)(SI*2), Y10, Y2
-	VFMADD231PS    32(R8)(SI*2), Y10, Y6
-	VPSLLD         $0x08, Y9, Y10
-	VPAND          top_byte<>+0(SB), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VMULPS         Y8, Y10, Y10
-	VFMADD231PS    (BX)(DI*1), Y10, Y3
-	VFMADD231PS    (R8)(DI*1), Y10, Y7
-	VPAND          top_byte<>+0(SB), Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VMULPS         Y8, Y9, Y9
-	VFMADD231PS    32(BX)(DI*1), Y9, Y3
-	VFMADD231PS    32(R8)(DI*1), Y9, Y7
+	VPBROADCASTW   68(R9), X14
+	VPBROADCASTW   102(R9), X15
+	VPUNPCKLQDQ    X15, X14, X15
+	VCVTPH2PS      X15, Y14
+	VPSLLD         $0x18, Y11, Y15
+	VCVTDQ2PS      Y15, Y15
+	VMULPS         Y13, Y15, Y15
+	VFMADD231PS    (BX), Y15, Y3
+	VFMADD231PS    (R8), Y15, Y7
+	VPSHUFB        Y0, Y11, Y15
+	VCVTDQ2PS      Y15, Y15
+	VMULPS         Y13, Y15, Y15
+	VFMADD231PS    32(BX), Y15, Y3
+	VFMADD231PS    32(R8), Y15, Y7
+	VPSHUFB        Y1, Y11, Y15
+	VCVTDQ2PS      Y15, Y15
+	VMULPS         Y13, Y15, Y15
+	VFMADD231PS    (BX)(SI*1), Y15, Y4
+	VFMADD231PS    (R8)(SI*1), Y15, Y8
+	VPAND          Y2, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y13, Y11, Y11
+	VFMADD231PS    32(BX)(SI*1), Y11, Y4
+	VFMADD231PS    32(R8)(SI*1), Y11, Y8
+	VBROADCASTI128 70(R9), Y11
+	VPBLENDD       $0xf0, 88(R9), Y11, Y11
+	VPSLLD         $0x18, Y12, Y15
+	VCVTDQ2PS      Y15, Y15
+	VMULPS         Y13, Y15, Y15
+	VFMADD231PS    (BX)(SI*2), Y15, Y5
+	VFMADD231PS    (R8)(SI*2), Y15, Y9
+	VPSHUFB        Y0, Y12, Y15
+	VCVTDQ2PS      Y15, Y15
+	VMULPS         Y13, Y15, Y15
+	VFMADD231PS    32(BX)(SI*2), Y15, Y5
+	VFMADD231PS    32(R8)(SI*2), Y15, Y9
+	VPSHUFB        Y1, Y12, Y15
+	VCVTDQ2PS      Y15, Y15
+	VMULPS         Y13, Y15, Y15
+	VFMADD231PS    (BX)(DI*1), Y15, Y6
+	VFMADD231PS    (R8)(DI*1), Y15, Y10
+	VPAND          Y2, Y12, Y12
+	VCVTDQ2PS      Y12, Y12
+	VMULPS         Y13, Y12, Y12
+	VFMADD231PS    32(BX)(DI*1), Y12, Y6
+	VFMADD231PS    32(R8)(DI*1), Y12, Y10
+	VBROADCASTI128 86(R9), Y12
+	VPBLENDD       $0xf0, 104(R9), Y12, Y12
+	VMULPS         f33800000<>+0(SB), Y14, Y13
 	ADDQ           $0x40, BX
 	ADDQ           $0x40, R8
 	ADDQ           $0x00000044, R9
 	DECQ           R10
 	JNZ            step
-	VADDPS         Y1, Y0, Y0
-	VADDPS         Y2, Y0, Y0
-	VADDPS         Y3, Y0, Y0
-	VEXTRACTF128   $0x01, Y0, X1
-	VADDPS         X1, X0, X0
-	VHADDPS        X0, X0, X0
-	VHADDPS        X0, X0, X0
-	VMOVSS         X0, (AX)
-	VADDPS         Y5, Y4, Y4
-	VADDPS         Y6, Y4, Y4
-	VADDPS         Y7, Y4, Y4
-	VEXTRACTF128   $0x01, Y4, X0
-	VADDPS         X0, X4, X4
-	VHADDPS        X4, X4, X4
-	VHADDPS        X4, X4, X4
-	VMOVSS         X4, (AX)(CX*1)
-	ADDQ           $0x04, AX
-	DECQ           DX
-	JNZ            row
+
+last:
+	VPSLLD       $0x18, Y11, Y14
+	VCVTDQ2PS    Y14, Y14
+	VMULPS       Y13, Y14, Y14
+	VFMADD231PS  (BX), Y14, Y3
+	VFMADD231PS  (R8), Y14, Y7
+	VPSHUFB      Y0, Y11, Y14
+	VCVTDQ2PS    Y14, Y14
+	VMULPS       Y13, Y14, Y14
+	VFMADD231PS  32(BX), Y14, Y3
+	VFMADD231PS  32(R8), Y14, Y7
+	VPSHUFB      Y1, Y11, Y14
+	VCVTDQ2PS    Y14, Y14
+	VMULPS       Y13, Y14, Y14
+	VFMADD231PS  (BX)(SI*1), Y14, Y4
+	VFMADD231PS  (R8)(SI*1), Y14, Y8
+	VPAND        Y2, Y11, Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y13, Y11, Y11
+	VFMADD231PS  32(BX)(SI*1), Y11, Y4
+	VFMADD231PS  32(R8)(SI*1), Y11, Y8
+	VPSLLD       $0x18, Y12, Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y13, Y11, Y11
+	VFMADD231PS  (BX)(SI*2), Y11, Y5
+	VFMADD231PS  (R8)(SI*2), Y11, Y9
+	VPSHUFB      Y0, Y12, Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y13, Y11, Y11
+	VFMADD231PS  32(BX)(SI*2), Y11, Y5
+	VFMADD231PS  32(R8)(SI*2), Y11, Y9
+	VPSHUFB      Y1, Y12, Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y13, Y11, Y11
+	VFMADD231PS  (BX)(DI*1), Y11, Y6
+	VFMADD231PS  (R8)(DI*1), Y11, Y10
+	VPAND        Y2, Y12, Y11
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       Y13, Y11, Y11
+	VFMADD231PS  32(BX)(DI*1), Y11, Y6
+	VFMADD231PS  32(R8)(DI*1), Y11, Y10
+	ADDQ         $0x40, BX
+	ADDQ         $0x40, R8
+	ADDQ         $0x00000044, R9
+	VADDPS       Y4, Y3, Y3
+	VADDPS       Y5, Y3, Y3
+	VADDPS       Y6, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VHADDPS      X3, X3, X3
+	VHADDPS      X3, X3, X3
+	VMOVSS       X3, (AX)
+	VADDPS       Y8, Y7, Y7
+	VADDPS       Y9, Y7, Y7
+	VADDPS       Y10, Y7, Y7
+	VEXTRACTF128 $0x01, Y7, X3
+	VADDPS       X3, X7, X7
+	VHADDPS      X7, X7, X7
+	VHADDPS      X7, X7, X7
+	VMOVSS       X7, (AX)(CX*1)
+	ADDQ         $0x04, AX
+	DECQ         DX
+	JNZ          row
 	VZEROUPPER
 	RET
 
@@ -3461,71 +3574,117 @@ step:
 // func decodeQ8_0(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
 // Requires: AVX, AVX2, F16C, MMX+
 TEXT ·decodeQ8_0(SB), NOSPLIT, $0-48
-	MOVQ rows+32(FP), AX
-	MOVQ panel+8(FP), DX
-	LEAQ (DX)(DX*2), BX
-	MOVQ dst+0(FP), SI
-	MOVQ data+16(FP), DI
+	MOVQ    rows+32(FP), AX
+	MOVQ    panel+8(FP), DX
+	LEAQ    (DX)(DX*2), BX
+	MOVQ    dst+0(FP), SI
+	MOVQ    data+16(FP), DI
+	VMOVDQU byte1_to_top<>+0(SB), Y0
+	VMOVDQU byte2_to_top<>+0(SB), Y1
+	VMOVDQU top_byte<>+0(SB), Y2
 
 row:
-	MOVQ SI, CX
-	MOVQ steps+40(FP), R8
+	MOVQ           SI, CX
+	MOVQ           steps+40(FP), R8
+	VPBROADCASTW   (DI), X5
+	VPBROADCASTW   34(DI), X3
+	VPUNPCKLQDQ    X3, X5, X3
+	VCVTPH2PS      X3, Y5
+	VBROADCASTI128 2(DI), Y3
+	VPBLENDD       $0xf0, 20(DI), Y3, Y3
+	VBROADCASTI128 18(DI), Y4
+	VPBLENDD       $0xf0, 36(DI), Y4, Y4
+	VMULPS         f33800000<>+0(SB), Y5, Y5
+	DECQ           R8
+	JZ             last
 
 step:
 	PREFETCHT0     1024(DI)
 	PREFETCHT0     1088(DI)
-	VPBROADCASTW   (DI), X0
-	VPBROADCASTW   34(DI), X1
-	VPUNPCKLQDQ    X1, X0, X1
-	VCVTPH2PS      X1, Y0
-	VMULPS         f33800000<>+0(SB), Y0, Y0
-	VBROADCASTI128 2(DI), Y1
-	VPBLENDD       $0xf0, 20(DI), Y1, Y1
-	VPSLLD         $0x18, Y1, Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, (CX)
-	VPSLLD         $0x10, Y1, Y2
-	VPAND          top_byte<>+0(SB), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, 32(CX)
-	VPSLLD         $0x08, Y1, Y2
-	VPAND          top_byte<>+0(SB), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, (CX)(DX*1)
-	VPAND          top_byte<>+0(SB), Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMOVUPS        Y1, 32(CX)(DX*1)
-	VBROADCASTI128 18(DI), Y1
-	VPBLENDD       $0xf0, 36(DI), Y1, Y1
-	VPSLLD         $0x18, Y1, Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, (CX)(DX*2)
-	VPSLLD         $0x10, Y1, Y2
-	VPAND          top_byte<>+0(SB), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, 32(CX)(DX*2)
-	VPSLLD         $0x08, Y1, Y2
-	VPAND          top_byte<>+0(SB), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y0, Y2, Y2
-	VMOVUPS        Y2, (CX)(BX*1)
-	VPAND          top_byte<>+0(SB), Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMOVUPS        Y1, 32(CX)(BX*1)
+	VPBROADCASTW   68(DI), X6
+	VPBROADCASTW   102(DI), X7
+	VPUNPCKLQDQ    X7, X6, X7
+	VCVTPH2PS      X7, Y6
+	VPSLLD         $0x18, Y3, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         Y5, Y7, Y7
+	VMOVUPS        Y7, (CX)
+	VPSHUFB        Y0, Y3, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         Y5, Y7, Y7
+	VMOVUPS        Y7, 32(CX)
+	VPSHUFB        Y1, Y3, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         Y5, Y7, Y7
+	VMOVUPS        Y7, (CX)(DX*1)
+	VPAND          Y2, Y3, Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         Y5, Y3, Y3
+	VMOVUPS        Y3, 32(CX)(DX*1)
+	VBROADCASTI128 70(DI), Y3
+	VPBLENDD       $0xf0, 88(DI), Y3, Y3
+	VPSLLD         $0x18, Y4, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         Y5, Y7, Y7
+	VMOVUPS        Y7, (CX)(DX*2)
+	VPSHUFB        Y0, Y4, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         Y5, Y7, Y7
+	VMOVUPS        Y7, 32(CX)(DX*2)
+	VPSHUFB        Y1, Y4, Y7
+	VCVTDQ2PS      Y7, Y7
+	VMULPS         Y5, Y7, Y7
+	VMOVUPS        Y7, (CX)(BX*1)
+	VPAND          Y2, Y4, Y4
+	VCVTDQ2PS      Y4, Y4
+	VMULPS         Y5, Y4, Y4
+	VMOVUPS        Y4, 32(CX)(BX*1)
+	VBROADCASTI128 86(DI), Y4
+	VPBLENDD       $0xf0, 104(DI), Y4, Y4
+	VMULPS         f33800000<>+0(SB), Y6, Y5
 	ADDQ           $0x40, CX
 	ADDQ           $0x00000044, DI
 	DECQ           R8
 	JNZ            step
-	LEAQ           (SI)(DX*4), SI
-	DECQ           AX
-	JNZ            row
+
+last:
+	VPSLLD    $0x18, Y3, Y6
+	VCVTDQ2PS Y6, Y6
+	VMULPS    Y5, Y6, Y6
+	VMOVUPS   Y6, (CX)
+	VPSHUFB   Y0, Y3, Y6
+	VCVTDQ2PS Y6, Y6
+	VMULPS    Y5, Y6, Y6
+	VMOVUPS   Y6, 32(CX)
+	VPSHUFB   Y1, Y3, Y6
+	VCVTDQ2PS Y6, Y6
+	VMULPS    Y5, Y6, Y6
+	VMOVUPS   Y6, (CX)(DX*1)
+	VPAND     Y2, Y3, Y3
+	VCVTDQ2PS Y3, Y3
+	VMULPS    Y5, Y3, Y3
+	VMOVUPS   Y3, 32(CX)(DX*1)
+	VPSLLD    $0x18, Y4, Y3
+	VCVTDQ2PS Y3, Y3
+	VMULPS    Y5, Y3, Y3
+	VMOVUPS   Y3, (CX)(DX*2)
+	VPSHUFB   Y0, Y4, Y3
+	VCVTDQ2PS Y3, Y3
+	VMULPS    Y5, Y3, Y3
+	VMOVUPS   Y3, 32(CX)(DX*2)
+	VPSHUFB   Y1, Y4, Y3
+	VCVTDQ2PS Y3, Y3
+	VMULPS    Y5, Y3, Y3
+	VMOVUPS   Y3, (CX)(BX*1)
+	VPAND     Y2, Y4, Y3
+	VCVTDQ2PS Y3, Y3
+	VMULPS    Y5, Y3, Y3
+	VMOVUPS   Y3, 32(CX)(BX*1)
+	ADDQ      $0x40, CX
+	ADDQ      $0x00000044, DI
+	LEAQ      (SI)(DX*4), SI
+	DECQ      AX
+	JNZ       row
 	VZEROUPPER
 	RET
 

@@ -46,7 +46,7 @@ func dotKernel(f format) {
 	y, rows := Load(Param("y"), GP64()), Load(Param("rows"), GP64())
 	x := newActivations()
 	in := newStored(f)
-	if f.fetch != nil {
+	if f.lookUps {
 		in.c = in.c.multiplied()
 	}
 	Label("row")
@@ -57,12 +57,7 @@ func dotKernel(f format) {
 	if f.fetch != nil {
 		in.woven(multiply, x.at)
 	} else {
-		Label("step")
-		in.prefetch()
-		in.decode(multiply)
-		in.next(x.at)
-		DECQ(in.steps)
-		JNZ(LabelRef("step"))
+		in.plain(multiply, x.at)
 	}
 	VMOVSS(f.reduce(acc), Mem{Base: y})
 	ADDQ(Imm(4), y)
@@ -86,15 +81,10 @@ func dotTwoKernel(f format) {
 	Load(Param("x"), x.at)
 	Load(Param("x2"), x2.at)
 	Load(Param("steps"), in.steps)
-	Label("step")
-	in.prefetch()
-	in.decode(func(g int, v VecVirtual) {
+	in.loop(func(g int, v VecVirtual) {
 		VFMADD231PS(x.group(g), v, acc[g%chains])
 		VFMADD231PS(x2.group(g), v, acc2[g%chains])
-	})
-	in.next(x.at, x2.at)
-	DECQ(in.steps)
-	JNZ(LabelRef("step"))
+	}, x.at, x2.at)
 	VMOVSS(f.reduce(acc), Mem{Base: y})
 	VMOVSS(f.reduce(acc2), Mem{Base: y, Index: stride, Scale: 1})
 	ADDQ(Imm(4), y)
@@ -134,11 +124,30 @@ func (f format) ahead() int {
 	return ahead
 }
 
-// woven emits the loop over a row's steps where looking a step up is apart from widening it: the next one is looked up
-// while this one is multiplied, portion by portion, so that what waits for what was asked for long before. The
-// processor's schedulers are too small to look that far ahead.
-func (s stored) woven(emit func(g int, v VecVirtual), at Register) {
-	f, words := s.f, wordRegisters()
+// loop emits the loop over a row's steps in a kernel that has too few registers to spare for weaving look-ups.
+func (s stored) loop(emit func(g int, v VecVirtual), at ...Register) {
+	if s.f.fetch != nil && !s.f.lookUps {
+		s.woven(emit, at...)
+		return
+	}
+	s.plain(emit, at...)
+}
+
+// plain emits the loop one step after the other.
+func (s stored) plain(emit func(g int, v VecVirtual), at ...Register) {
+	Label("step")
+	s.prefetch()
+	s.f.decode(s.c, s.data, s.scale, emit)
+	s.next(at...)
+	DECQ(s.steps)
+	JNZ(LabelRef("step"))
+}
+
+// woven emits the loop where fetching a step is apart from widening it: the next one is fetched while this one is
+// multiplied, portion by portion, so that what waits for what was asked for long before. The processor's schedulers are
+// too small to look that far ahead.
+func (s stored) woven(emit func(g int, v VecVirtual), at ...Register) {
+	f, words := s.f, registers(s.f.words)
 	widen := f.widen(s.c, words, emit)
 	all(f.fetch(s.c, s.data, s.scale, words))
 	DECQ(s.steps)
@@ -146,6 +155,31 @@ func (s stored) woven(emit func(g int, v VecVirtual), at Register) {
 	Label("step")
 	s.prefetch()
 	fetch := f.fetch(s.c, s.data.Offset(f.bytes), s.scale.Offset(f.scales), words)
+	if f.lookUps {
+		weaveLookUp(fetch, widen)
+	} else {
+		weave(fetch, widen)
+	}
+	s.next(at...)
+	DECQ(s.steps)
+	JNZ(LabelRef("step"))
+	Label("last")
+	all(widen)
+	s.next(at...)
+}
+
+// weave has a portion of widen after each of fetch, until none is left.
+func weave(fetch, widen []func()) {
+	for i, f := range fetch {
+		f()
+		if i < len(widen) {
+			widen[i]()
+		}
+	}
+}
+
+// weaveLookUp has each two words widened before lookUp leaves the next ones there.
+func weaveLookUp(fetch, widen []func()) {
 	n := len(fetch) - 4 // before the look-up
 	for i := range 3 {
 		all(fetch[n*i/3 : n*(i+1)/3])
@@ -159,16 +193,7 @@ func (s stored) woven(emit func(g int, v VecVirtual), at Register) {
 	widen[3]()
 	fetch[n+2]()
 	fetch[n+3]()
-	s.next(at)
-	DECQ(s.steps)
-	JNZ(LabelRef("step"))
-	Label("last")
-	all(widen)
-	s.next(at)
 }
-
-// decode emits the groups of a step.
-func (s stored) decode(emit func(g int, v VecVirtual)) { s.f.decode(s.c, s.data, s.scale, emit) }
 
 // prefetch asks for memory ahead.
 func (s stored) prefetch() {
@@ -275,12 +300,7 @@ func decodeKernel(f format) {
 	Label("row")
 	MOVQ(dst.row, dst.at)
 	Load(Param("steps"), in.steps)
-	Label("step")
-	in.prefetch()
-	in.decode(dst.store)
-	in.next(dst.at)
-	DECQ(in.steps)
-	JNZ(LabelRef("step"))
+	in.loop(dst.store, dst.at)
 	dst.endRow()
 	DECQ(rows)
 	JNZ(LabelRef("row"))

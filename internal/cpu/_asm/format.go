@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strings"
 
 	. "github.com/mmcloughlin/avo/build"
@@ -26,10 +27,13 @@ type format struct {
 	setup func() constants
 	// decode emits the weights of a step. It may use eight registers besides the constants'.
 	decode func(c constants, data, scale Mem, emit func(group int, v VecVirtual))
-	// fetch and widen are the halves of decode in portions, where there is a look-up between: the one leaves a step in
-	// words, pairs of bfloat16, the other emits them. The last four portions of fetch are lookUp's.
+	// fetch and widen are the halves of decode in portions, where a step is long in coming: the one leaves it in as many
+	// registers as words says, the other emits the weights from there.
 	fetch func(c constants, data, scale Mem, words []VecVirtual) []func()
 	widen func(c constants, words []VecVirtual, emit func(group int, v VecVirtual)) []func()
+	words int
+	// lookUps says that the last four portions of fetch are lookUp's, and words are pairs of bfloat16.
+	lookUps bool
 }
 
 const step = 64
@@ -59,6 +63,9 @@ type constants struct {
 	up     VecVirtual // 65536 in every word of 32 bits: multiplying by it moves 16 bits up; nil: shifts do that
 	down   VecVirtual // 4096 in every word of 16 bits: the upper half of a product by it is moved four bits down; nil likewise
 	tables Register   // code values: by scale, or sixteen
+	// toTop makes byte i of a word of 32 bits its top byte, all others zero: masks, for 3 to keep it and for 1 and 2 to
+	// shuffle it there; 0 is shifted.
+	toTop [4]VecVirtual
 
 	// of kernels with sixteen lanes
 	table VecVirtual    // values of codes
@@ -70,7 +77,7 @@ type constants struct {
 func formats() []format {
 	return append([]format{
 		mxfp4("MXFP4", 32, 2, apart), mxfp4("MXFP4GGML", 34, 0, blocks17), mxfp4("MXFP4Ollama", 34, 0, blocks17),
-		bf16(), plain("F16", 128, decodeF16), plain("F32", 256, decodeF32), plain("Q8_0", 68, decodeQ8),
+		bf16(), plain("F16", 128, decodeF16), plain("F32", 256, decodeF32), q8(),
 	}, codeFormats()...)
 }
 
@@ -83,9 +90,13 @@ func plain(name string, bytes int, decode func(data Mem, emit func(int, VecVirtu
 // beginning of the step.
 func lanes(data Mem, first, second int) VecVirtual {
 	v := YMM()
+	loadLanes(data, first, second, v)
+	return v
+}
+
+func loadLanes(data Mem, first, second int, v VecVirtual) {
 	VBROADCASTI128(data.Offset(first), v)
 	VPBLENDD(Imm(0xF0), data.Offset(second-16), v, v)
-	return v
 }
 
 // halves gives the weights of u, two bytes each, as pairs for k: p 0, then p 1.
@@ -159,33 +170,56 @@ func decodeF32(data Mem, emit func(int, VecVirtual)) {
 	}
 }
 
-// decodeQ8: two blocks of a scale in F16 and 32 signed bytes. A byte is converted where it lies in its word, 2^24 times too
-// large, with the scale as much too small: powers of two change no digit, and a product of 8 and 11 bits is exact.
-func decodeQ8(data Mem, emit func(int, VecVirtual)) {
-	scale, second := YMM(), XMM()
-	VPBROADCASTW(data, scale.AsX())
-	VPBROADCASTW(data.Offset(34), second)
-	VPUNPCKLQDQ(second, scale.AsX(), second)
-	VCVTPH2PS(second, scale)
-	VMULPS(constant(1.0/(1<<24)), scale, scale)
-	for u := range 2 {
-		bytes := lanes(data, 2+16*u, 36+16*u)
-		for i := range 4 {
-			v := YMM()
-			switch i {
-			case 3:
-				VPAND(global("top_byte", fill(0, 0, 0, 0xFF)), bytes, v)
-			case 0:
-				VPSLLD(Imm(24), bytes, v)
-			default:
-				VPSLLD(Imm(uint64(24-8*i)), bytes, v)
-				VPAND(global("top_byte", fill(0, 0, 0, 0xFF)), v, v)
-			}
-			VCVTDQ2PS(v, v)
-			VMULPS(scale, v, v)
-			emit(group(i%2, u, i/2), v)
+// q8: two blocks of a scale in F16 and 32 signed bytes. A byte is converted where it is the top of a word, 2^24 times too
+// large, with the scale as much too small: powers of two change no digit, and a product of 8 and 11 bits is exact. The
+// words are the bytes of u 0 and of u 1, and the scales.
+func q8() format {
+	setup := func() (c constants) {
+		const zero = 0x80
+		for i := byte(1); i < 3; i++ {
+			c.toTop[i] = load(global(fmt.Sprintf("byte%d_to_top", i),
+				fill(zero, zero, zero, i, zero, zero, zero, 4+i, zero, zero, zero, 8+i, zero, zero, zero, 12+i)))
+		}
+		c.toTop[3] = load(global("top_byte", fill(0, 0, 0, 0xFF)))
+		return c
+	}
+	fetch := func(_ constants, data, _ Mem, words []VecVirtual) []func() {
+		scales := YMM()
+		return []func(){
+			func() {
+				second := XMM()
+				VPBROADCASTW(data, scales.AsX())
+				VPBROADCASTW(data.Offset(34), second)
+				VPUNPCKLQDQ(second, scales.AsX(), second)
+				VCVTPH2PS(second, scales)
+			},
+			func() { loadLanes(data, 2, 36, words[0]) },
+			func() { loadLanes(data, 18, 52, words[1]) },
+			func() { VMULPS(constant(1.0/(1<<24)), scales, words[2]) },
 		}
 	}
+	widen := func(c constants, words []VecVirtual, emit func(int, VecVirtual)) (portions []func()) {
+		for u, bytes := range words[:2] {
+			portions = append(portions, func() {
+				for i := range 4 {
+					v := YMM()
+					switch i {
+					case 0:
+						VPSLLD(Imm(24), bytes, v)
+					case 3:
+						VPAND(c.toTop[i], bytes, v)
+					default:
+						VPSHUFB(c.toTop[i], bytes, v)
+					}
+					VCVTDQ2PS(v, v)
+					VMULPS(words[2], v, v)
+					emit(group(i%2, u, i/2), v)
+				}
+			})
+		}
+		return portions
+	}
+	return format{name: "Q8_0", bytes: 68, setup: setup, fetch: fetch, widen: widen, words: 3}
 }
 
 // mxfp4: every value E2M1 times a power of two is a bfloat16, so sixteen of them are a table of 16 low and 16 high
@@ -230,8 +264,9 @@ func mxfp4(name string, bytes, scales int, codes func(data, scale Mem) (load fun
 
 // lookedUp adds decode to a format that has its halves: each two words are widened as soon as they are there.
 func lookedUp(f format) format {
+	f.words, f.lookUps = 4, true
 	f.decode = func(c constants, data, scale Mem, emit func(int, VecVirtual)) {
-		words := wordRegisters()
+		words := registers(f.words)
 		fetch, widen := f.fetch(c, data, scale, words), f.widen(c, words, emit)
 		last := len(fetch) - 1
 		all(fetch[:last])
@@ -242,7 +277,13 @@ func lookedUp(f format) format {
 	return f
 }
 
-func wordRegisters() []VecVirtual { return []VecVirtual{YMM(), YMM(), YMM(), YMM()} }
+func registers(n int) []VecVirtual {
+	v := make([]VecVirtual, n)
+	for i := range v {
+		v[i] = YMM()
+	}
+	return v
+}
 
 func all(portions []func()) {
 	for _, p := range portions {
