@@ -40,7 +40,7 @@ func avx2Features() []feature {
 
 func avx2Level() level {
 	return level{name: "avx2", title: "AVX2", missing: missing(avx2Features()), kernels: kernels{
-		order: woven8, direct: avx2Loops.direct, decode: avx2Loops.decode, mul: avx2Loops.mul, int8: avx2Int8,
+		order: woven8, direct: avx2Loops.direct, decode: avx2Loops.decode, fours: 24, mul: avx2Loops.mul, int8: avx2Int8,
 		scores: avx2Loops.scores, softmax: avx2Softmax, mix: avx2Mix, swiglu: avx2Swiglu, logSumExp: avx2LogSumExp,
 	}}
 }

@@ -16,6 +16,10 @@ type kernels struct {
 	// decode is p.DecodeRows, bit for bit, its rows in the level's order.
 	decode func(w *worker, dst []float32, p *dtype.Plane, first, n int)
 
+	// fours says up to how many rows of x decode and mul get only four rows of weights at a time: these are then still in
+	// the nearest caches when they are multiplied. For more, x is too long to be read again that often.
+	fours int
+
 	// mul multiplies batch rows by the r decoded rows in w.tile: w.y[i*tileRows+j] = x[rows[i]] · tile[j]. x is
 	// [*, width] row-major; rows nil stands for 0..n-1. ahead is what will be decoded next.
 	mul func(w *worker, x []float32, rows []int32, n, width, r int, ahead []byte)
@@ -73,9 +77,17 @@ func (w *worker) product(p *dtype.Plane, first, r int, x []float32, rows []int32
 	if w.k.direct(w, x, rows, n, p, first, r) {
 		return
 	}
-	width := w.k.order.width(p.Cols)
-	w.k.decode(w, w.tile[:r*width], p, first, r)
-	w.k.mul(w, x, rows, n, width, r, following(p, first+r, r))
+	width, most := w.k.order.width(p.Cols), tileRows
+	if n <= w.k.fours && !p.Transposed {
+		most = 4
+	}
+	defer func(y []float32) { w.y = y }(w.y) // also where memory faults
+	for end := first + r; first < end; first += r {
+		r = min(most, end-first)
+		w.k.decode(w, w.tile[:r*width], p, first, r)
+		w.k.mul(w, x, rows, n, width, r, following(p, first+r, r))
+		w.y = w.y[r:]
+	}
 }
 
 // following is the data of up to r rows from first on, empty where there are none.
