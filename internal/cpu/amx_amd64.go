@@ -16,9 +16,7 @@ import (
 func amxLevel() level {
 	l := vnniLevel()
 	l.name, l.title, l.kernels.pairs = "amx", "AVX-512 with VNNI and AMX", amxPairs
-	if l.missing == "" {
-		l.missing = missing([]feature{{"AMX-TILE", cpu.X86.HasAMXTile}, {"AMX-BF16", cpu.X86.HasAMXBF16}})
-	}
+	l.missing = missing(append(vnniFeatures(), feature{"AMX-TILE", cpu.X86.HasAMXTile}, feature{"AMX-BF16", cpu.X86.HasAMXBF16}))
 	if l.missing == "" {
 		l.missing = missingTiles()
 	}

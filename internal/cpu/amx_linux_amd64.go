@@ -20,13 +20,17 @@ var missingTiles = sync.OnceValue(func() string {
 		return "a process to try AMX in"
 	}
 	var status unix.WaitStatus
-	for {
-		if _, err := unix.Wait4(pid, &status, 0, nil); err != unix.EINTR {
-			break
-		}
+	_, err := unix.Wait4(pid, &status, 0, nil)
+	for err == unix.EINTR {
+		_, err = unix.Wait4(pid, &status, 0, nil)
 	}
-	if !status.Exited() || status.ExitStatus() != 0 {
-		return "AMX that works (it is announced, and fails)"
+	switch {
+	case err != nil:
+		return "a process to try AMX in"
+	case !status.Exited():
+		return "AMX that works (it is announced, and faults)"
+	case status.ExitStatus() != 0:
+		return "the system's leave to use AMX"
 	}
 	if _, _, errno := unix.Syscall(unix.SYS_ARCH_PRCTL, archReqXcompPerm, xfeatureTileData, 0); errno != 0 {
 		return "the system's leave to use AMX"

@@ -31,7 +31,10 @@ func missing(all []feature) string {
 			names = append(names, f.name)
 		}
 	}
-	return strings.Join(names, " and ")
+	if last := len(names) - 1; last > 0 {
+		return strings.Join(names[:last], ", ") + " and " + names[last]
+	}
+	return strings.Join(names, "")
 }
 
 func avx2Features() []feature {

@@ -16,9 +16,13 @@ import (
 func avx512Level() level {
 	k := avx2Level().kernels
 	k.order, k.direct, k.decode, k.mul, k.scores = woven16, avx512Loops.direct, avx512Loops.decode, avx512Loops.mul, avx512Loops.scores
-	return level{name: "avx512", title: "AVX-512", kernels: k, missing: missing(append(avx2Features(),
+	return level{name: "avx512", title: "AVX-512", kernels: k, missing: missing(avx512Features())}
+}
+
+func avx512Features() []feature {
+	return append(avx2Features(),
 		feature{"AVX512F", cpu.X86.HasAVX512F}, feature{"AVX512BW", cpu.X86.HasAVX512BW},
-		feature{"AVX512DQ", cpu.X86.HasAVX512DQ}, feature{"AVX512VL", cpu.X86.HasAVX512VL}))}
+		feature{"AVX512DQ", cpu.X86.HasAVX512DQ}, feature{"AVX512VL", cpu.X86.HasAVX512VL})
 }
 
 var avx512Loops = loops{

@@ -17,10 +17,12 @@ import (
 func vnniLevel() level {
 	l := avx512Level()
 	l.name, l.title, l.kernels.int8 = "avx512vnni", "AVX-512 with VNNI", vnniInt8
-	if l.missing == "" {
-		l.missing = missing([]feature{{"AVX512VNNI", cpu.X86.HasAVX512VNNI}})
-	}
+	l.missing = missing(vnniFeatures())
 	return l
+}
+
+func vnniFeatures() []feature {
+	return append(avx512Features(), feature{"AVX512VNNI", cpu.X86.HasAVX512VNNI})
 }
 
 // vnniKernel is the loops for a format: for one, two, four and eight rows of activations at a time, four rows of weights
