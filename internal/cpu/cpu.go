@@ -20,7 +20,7 @@ import (
 type Options struct {
 	Threads     int // 0: GOMAXPROCS
 	Activations Activations
-	Level       string // "portable", "avx2", "avx512", "avx512vnni", "amx", "neon"; "": what HEARTH_CPU names, or the best that works here
+	Level       string // "portable", "avx2", "avx512", "avx512vnni", "amx", "neon", "neondot"; "": what HEARTH_CPU names, or the best that works here
 }
 
 // Device is the machine's processor.

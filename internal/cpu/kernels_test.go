@@ -138,7 +138,7 @@ func TestElementwiseKernels(t *testing.T) {
 
 // The oracle decodes; what a faster level reads without decoding is listed, so that a loop cannot drop out unseen.
 func TestFormatsReadAsStored(t *testing.T) {
-	want := map[string][]dtype.Format{"portable": nil, "avx2": checkedFormats(), "avx512": checkedFormats(), "avx512vnni": checkedFormats(), "amx": checkedFormats(), "neon": checkedFormats()}
+	want := map[string][]dtype.Format{"portable": nil, "avx2": checkedFormats(), "avx512": checkedFormats(), "avx512vnni": checkedFormats(), "amx": checkedFormats(), "neon": checkedFormats(), "neondot": checkedFormats()}
 	eachLevel(t, func(t *testing.T, l *level) {
 		c := newChecker(&l.kernels, 4)
 		var got []dtype.Format

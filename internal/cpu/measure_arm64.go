@@ -6,7 +6,7 @@ import "runtime"
 
 // multiplyAdds is a loop of fused multiply-adds as the level's products use them, and the operations of one round.
 func multiplyAdds(level string, _ Activations) (loop func(rounds int), flops int) {
-	if level == "neon" {
+	if level == "neon" || level == "neondot" {
 		return fmaNEON, 16 * 4 * 2
 	}
 	return nil, 0

@@ -9,7 +9,7 @@ import (
 )
 
 // levels lists what can run here, the oracle first, the best last. Every 64-bit ARM processor has NEON.
-func levels() []level { return []level{portableLevel(), neonLevel()} }
+func levels() []level { return []level{portableLevel(), neonLevel(), neonDotLevel()} }
 
 // neonLevel takes softmax, SwiGLU and the logits' sum from portable Go: they are a small share of a step.
 func neonLevel() level {
