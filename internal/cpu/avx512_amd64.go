@@ -27,8 +27,7 @@ func avx512Features() []feature {
 
 var avx512Loops = loops{
 	order: woven16,
-	// By instructions, for five it takes less to decode them once.
-	few: 4,
+	few:   4,
 	rows: []rowKernel{
 		dtype.MXFP4:       {32, 2, zmmDotMXFP4, zmmDotTwoMXFP4, zmmDecodeMXFP4},
 		dtype.MXFP4GGML:   {34, 0, zmmDotMXFP4GGML, zmmDotTwoMXFP4GGML, zmmDecodeMXFP4GGML},
@@ -43,6 +42,22 @@ var avx512Loops = loops{
 		dtype.F16:  {zmmDotCodesF16, zmmDotTwoCodesF16, zmmDecodeCodesF16},
 		dtype.BF16: {zmmDotCodesBF16, zmmDotTwoCodesBF16, zmmDecodeCodesBF16},
 	},
+	// Each group of a batch decodes the weights again: for BF16 an eighth to a quarter of the multiply-adds, so that many
+	// groups still beat a decoded tile; for Q8_0 and codes as much as these.
+	batches: []batchLoops{
+		dtype.MXFP4:       {16, [3]batchKernel{zmmBatch4MXFP4, zmmBatch6MXFP4}},
+		dtype.MXFP4GGML:   {16, [3]batchKernel{zmmBatch4MXFP4GGML, zmmBatch6MXFP4GGML}},
+		dtype.MXFP4Ollama: {16, [3]batchKernel{zmmBatch4MXFP4Ollama, zmmBatch6MXFP4Ollama}},
+		dtype.BF16:        {24, [3]batchKernel{zmmBatch4BF16, zmmBatch6BF16, zmmBatch8BF16}},
+		dtype.F16:         {16, [3]batchKernel{zmmBatch4F16, zmmBatch6F16, zmmBatch8F16}},
+		dtype.F32:         {16, [3]batchKernel{zmmBatch4F32, zmmBatch6F32}},
+		dtype.Q8_0:        {8, [3]batchKernel{zmmBatch4Q8_0, zmmBatch6Q8_0, zmmBatch8Q8_0}},
+	},
+	codeBatches: []batchLoops{
+		dtype.F32:  {8, [3]batchKernel{zmmBatch4CodesF32, zmmBatch6CodesF32}},
+		dtype.F16:  {6, [3]batchKernel{zmmBatch4CodesF16, zmmBatch6CodesF16}},
+		dtype.BF16: {6, [3]batchKernel{zmmBatch4CodesBF16, zmmBatch6CodesBF16}},
+	},
 }
 
 // mxfp4Floats holds the sixteen values under every scale. Read only.
@@ -55,8 +70,16 @@ var mxfp4Floats = func() (t [256][16]float32) {
 	return t
 }()
 
+// q8Scales holds what every scale of Q8_0 is, divided by 2^24. Read only.
+var q8Scales = func() (t [1 << 16]float32) {
+	for h := range t {
+		t[h] = dtype.FromF16(uint16(h)) / (1 << 24)
+	}
+	return t
+}()
+
 // zmmMul are the loops for so many rows of activations.
-var zmmMul = [...]func(sums, x *float32, at *int, times int, w *float32, stride, groups int, add bool, ahead *byte, line int){
+var zmmMul = [...]func(sums, x *float32, at *int, times int, w *float32, stride, bytes int, add bool, ahead *byte, line int){
 	1: zmmMul1x4, 2: zmmMul2x4, 3: zmmMul3x4, 4: zmmMul4x4, 5: zmmMul5x4, 6: zmmMul6x4,
 }
 
@@ -67,7 +90,7 @@ func (m *tileMul) rows16(sums, x *float32, at []int, wt *float32, add bool) {
 	for _, part := range [2]struct{ rows, times int }{{few + 1, more}, {few, passes - more}} {
 		if part.times > 0 {
 			ahead, line := m.ask(part.times)
-			zmmMul[part.rows](at4(sums, done*4*16), x, &at[done], part.times, wt, m.stride, m.lines, add, ahead, line)
+			zmmMul[part.rows](at4(sums, done*4*16), x, &at[done], part.times, wt, m.stride, 64*m.lines, add, ahead, line)
 			done += part.rows * part.times
 		}
 	}

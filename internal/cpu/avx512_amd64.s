@@ -967,15 +967,18 @@ step:
 	RET
 
 // func zmmDotQ8_0(y *float32, x *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, MMX+
 TEXT ·zmmDotQ8_0(SB), NOSPLIT, $0-56
 	MOVQ         y+0(FP), AX
 	MOVQ         rows+40(FP), CX
 	MOVQ         panel+16(FP), BX
 	LEAQ         (BX)(BX*2), SI
 	MOVQ         data+24(FP), DI
-	VMOVDQU32    pairs<>+0(SB), Z0
-	VPBROADCASTD upper<>+0(SB), Z1
+	LEAQ         ·q8Scales+0(SB), R8
+	VMOVDQU32    upper_pairs<>+0(SB), Z0
+	VPBROADCASTD top_byte<>+0(SB), Z1
+	MOVL         $0xaaaaaaaa, DX
+	KMOVD        DX, K1
 
 row:
 	VPXORD Z2, Z2, Z2
@@ -983,67 +986,75 @@ row:
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	MOVQ   x+8(FP), DX
-	MOVQ   steps+48(FP), R8
+	MOVQ   steps+48(FP), R9
 
 step:
 	PREFETCHT0    4096(DI)
 	PREFETCHT0    4160(DI)
-	VCVTPH2PS     (DI), X1
-	VBROADCASTSS  X1, Z1
-	VMULPS.BCST   f33800000<>+0(SB), Z1, Z6
-	VPMOVSXWD     2(DI), Z8
-	VPERMD        Z8, Z0, Z8
-	VPSLLD        $0x18, Z8, Z7
-	VPSRAD        $0x08, Z8, Z8
+	MOVWQZX       (DI), R10
+	VBROADCASTSS  (R8)(R10*4), Z6
+	VMOVDQU32     2(DI), Y8
+	VPERMW.Z      Z8, Z0, K1, Z8
+	VPSLLD        $0x08, Z8, Z7
+	VPANDD        Z1, Z8, Z8
 	VCVTDQ2PS     Z7, Z7
 	VCVTDQ2PS     Z8, Z8
 	VMULPS        Z6, Z7, Z7
-	VMULPS        Z1, Z8, Z8
+	VMULPS        Z6, Z8, Z8
 	VFMADD231PS   (DX), Z7, Z2
 	VFMADD231PS   (DX)(BX*1), Z8, Z3
-	VCVTPH2PS     34(DI), X1
-	VBROADCASTSS  X1, Z1
-	VMULPS.BCST   f33800000<>+0(SB), Z1, Z6
-	VPMOVSXWD     36(DI), Z8
-	VPERMD        Z8, Z0, Z8
-	VPSLLD        $0x18, Z8, Z7
-	VPSRAD        $0x08, Z8, Z8
+	MOVWQZX       34(DI), R10
+	VBROADCASTSS  (R8)(R10*4), Z6
+	VMOVDQU32     36(DI), Y9
+	VPERMW.Z      Z9, Z0, K1, Z9
+	VPSLLD        $0x08, Z9, Z7
+	VPANDD        Z1, Z9, Z9
 	VCVTDQ2PS     Z7, Z7
-	VCVTDQ2PS     Z8, Z8
+	VCVTDQ2PS     Z9, Z9
 	VMULPS        Z6, Z7, Z7
-	VMULPS        Z1, Z8, Z8
+	VMULPS        Z6, Z9, Z9
 	VFMADD231PS   (DX)(BX*2), Z7, Z4
-	VFMADD231PS   (DX)(SI*1), Z8, Z5
+	VFMADD231PS   (DX)(SI*1), Z9, Z5
 	ADDQ          $0x40, DX
 	ADDQ          $0x00000044, DI
-	DECQ          R8
+	DECQ          R9
 	JNZ           step
 	VADDPS        Z3, Z2, Z2
 	VADDPS        Z4, Z2, Z2
 	VADDPS        Z5, Z2, Z2
-	VPERMILPS     $0x4e, Z2, Z1
-	VADDPS        Z1, Z2, Z2
-	VPERMILPS     $0xb1, Z2, Z1
-	VADDPS        Z1, Z2, Z2
-	VEXTRACTF64X4 $0x01, Z2, Y1
-	VADDPS        Y1, Y2, Y1
-	VEXTRACTF32X4 $0x01, Y1, X6
-	VADDPS        X6, X1, X6
-	VMOVSS        X6, (AX)
+	VPERMILPS     $0x4e, Z2, Z6
+	VADDPS        Z6, Z2, Z2
+	VPERMILPS     $0xb1, Z2, Z6
+	VADDPS        Z6, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y6
+	VADDPS        Y6, Y2, Y6
+	VEXTRACTF32X4 $0x01, Y6, X7
+	VADDPS        X7, X6, X7
+	VMOVSS        X7, (AX)
 	ADDQ          $0x04, AX
 	DECQ          CX
 	JNZ           row
 	VZEROUPPER
 	RET
 
-DATA f33800000<>+0(SB)/8, $0x3380000033800000
-DATA f33800000<>+8(SB)/8, $0x3380000033800000
-DATA f33800000<>+16(SB)/8, $0x3380000033800000
-DATA f33800000<>+24(SB)/8, $0x3380000033800000
-GLOBL f33800000<>(SB), RODATA|NOPTR, $32
+DATA upper_pairs<>+0(SB)/8, $0x0004000000000000
+DATA upper_pairs<>+8(SB)/8, $0x000c000000080000
+DATA upper_pairs<>+16(SB)/8, $0x0005000000010000
+DATA upper_pairs<>+24(SB)/8, $0x000d000000090000
+DATA upper_pairs<>+32(SB)/8, $0x0006000000020000
+DATA upper_pairs<>+40(SB)/8, $0x000e0000000a0000
+DATA upper_pairs<>+48(SB)/8, $0x0007000000030000
+DATA upper_pairs<>+56(SB)/8, $0x000f0000000b0000
+GLOBL upper_pairs<>(SB), RODATA|NOPTR, $64
+
+DATA top_byte<>+0(SB)/8, $0xff000000ff000000
+DATA top_byte<>+8(SB)/8, $0xff000000ff000000
+DATA top_byte<>+16(SB)/8, $0xff000000ff000000
+DATA top_byte<>+24(SB)/8, $0xff000000ff000000
+GLOBL top_byte<>(SB), RODATA|NOPTR, $32
 
 // func zmmDotTwoQ8_0(y *float32, stride int, x *float32, x2 *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX512F, AVX512VL, F16C, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, MMX+
 TEXT ·zmmDotTwoQ8_0(SB), NOSPLIT, $0-72
 	MOVQ         y+0(FP), AX
 	MOVQ         stride+8(FP), CX
@@ -1051,8 +1062,11 @@ TEXT ·zmmDotTwoQ8_0(SB), NOSPLIT, $0-72
 	MOVQ         panel+32(FP), SI
 	LEAQ         (SI)(SI*2), DI
 	MOVQ         data+40(FP), R9
-	VMOVDQU32    pairs<>+0(SB), Z0
-	VPBROADCASTD upper<>+0(SB), Z1
+	LEAQ         ·q8Scales+0(SB), R10
+	VMOVDQU32    upper_pairs<>+0(SB), Z0
+	VPBROADCASTD top_byte<>+0(SB), Z1
+	MOVL         $0xaaaaaaaa, BX
+	KMOVD        BX, K1
 
 row:
 	VPXORD Z2, Z2, Z2
@@ -1065,70 +1079,68 @@ row:
 	VPXORD Z9, Z9, Z9
 	MOVQ   x+16(FP), BX
 	MOVQ   x2+24(FP), R8
-	MOVQ   steps+64(FP), R10
+	MOVQ   steps+64(FP), R11
 
 step:
 	PREFETCHT0    4096(R9)
 	PREFETCHT0    4160(R9)
-	VCVTPH2PS     (R9), X1
-	VBROADCASTSS  X1, Z1
-	VMULPS.BCST   f33800000<>+0(SB), Z1, Z10
-	VPMOVSXWD     2(R9), Z12
-	VPERMD        Z12, Z0, Z12
-	VPSLLD        $0x18, Z12, Z11
-	VPSRAD        $0x08, Z12, Z12
+	MOVWQZX       (R9), R12
+	VBROADCASTSS  (R10)(R12*4), Z10
+	VMOVDQU32     2(R9), Y12
+	VPERMW.Z      Z12, Z0, K1, Z12
+	VPSLLD        $0x08, Z12, Z11
+	VPANDD        Z1, Z12, Z12
 	VCVTDQ2PS     Z11, Z11
 	VCVTDQ2PS     Z12, Z12
 	VMULPS        Z10, Z11, Z11
-	VMULPS        Z1, Z12, Z12
+	VMULPS        Z10, Z12, Z12
 	VFMADD231PS   (BX), Z11, Z2
 	VFMADD231PS   (R8), Z11, Z6
 	VFMADD231PS   (BX)(SI*1), Z12, Z3
 	VFMADD231PS   (R8)(SI*1), Z12, Z7
-	VCVTPH2PS     34(R9), X1
-	VBROADCASTSS  X1, Z1
-	VMULPS.BCST   f33800000<>+0(SB), Z1, Z10
-	VPMOVSXWD     36(R9), Z12
-	VPERMD        Z12, Z0, Z12
-	VPSLLD        $0x18, Z12, Z11
-	VPSRAD        $0x08, Z12, Z12
+	MOVWQZX       34(R9), R12
+	VBROADCASTSS  (R10)(R12*4), Z10
+	VMOVDQU32     36(R9), Y13
+	VPERMW.Z      Z13, Z0, K1, Z13
+	VPSLLD        $0x08, Z13, Z11
+	VPANDD        Z1, Z13, Z13
 	VCVTDQ2PS     Z11, Z11
-	VCVTDQ2PS     Z12, Z12
+	VCVTDQ2PS     Z13, Z13
 	VMULPS        Z10, Z11, Z11
-	VMULPS        Z1, Z12, Z12
+	VMULPS        Z10, Z13, Z13
 	VFMADD231PS   (BX)(SI*2), Z11, Z4
 	VFMADD231PS   (R8)(SI*2), Z11, Z8
-	VFMADD231PS   (BX)(DI*1), Z12, Z5
-	VFMADD231PS   (R8)(DI*1), Z12, Z9
+	VFMADD231PS   (BX)(DI*1), Z13, Z5
+	VFMADD231PS   (R8)(DI*1), Z13, Z9
 	ADDQ          $0x40, BX
 	ADDQ          $0x40, R8
 	ADDQ          $0x00000044, R9
-	DECQ          R10
+	DECQ          R11
 	JNZ           step
 	VADDPS        Z3, Z2, Z2
 	VADDPS        Z4, Z2, Z2
 	VADDPS        Z5, Z2, Z2
-	VPERMILPS     $0x4e, Z2, Z1
-	VADDPS        Z1, Z2, Z2
-	VPERMILPS     $0xb1, Z2, Z1
-	VADDPS        Z1, Z2, Z2
-	VEXTRACTF64X4 $0x01, Z2, Y1
-	VADDPS        Y1, Y2, Y1
-	VEXTRACTF32X4 $0x01, Y1, X10
-	VADDPS        X10, X1, X10
-	VMOVSS        X10, (AX)
+	VPERMILPS     $0x4e, Z2, Z10
+	VADDPS        Z10, Z2, Z2
+	VPERMILPS     $0xb1, Z2, Z10
+	VADDPS        Z10, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y10
+	VADDPS        Y10, Y2, Y10
+	VEXTRACTF32X4 $0x01, Y10, X11
+	VADDPS        X11, X10, X11
+	VMOVSS        X11, (AX)
 	VADDPS        Z7, Z6, Z6
 	VADDPS        Z8, Z6, Z6
 	VADDPS        Z9, Z6, Z6
-	VPERMILPS     $0x4e, Z6, Z1
-	VADDPS        Z1, Z6, Z6
-	VPERMILPS     $0xb1, Z6, Z1
-	VADDPS        Z1, Z6, Z6
-	VEXTRACTF64X4 $0x01, Z6, Y1
-	VADDPS        Y1, Y6, Y1
-	VEXTRACTF32X4 $0x01, Y1, X10
-	VADDPS        X10, X1, X10
-	VMOVSS        X10, (AX)(CX*1)
+	VPERMILPS     $0x4e, Z6, Z10
+	VADDPS        Z10, Z6, Z6
+	VPERMILPS     $0xb1, Z6, Z10
+	VADDPS        Z10, Z6, Z6
+	VEXTRACTF64X4 $0x01, Z6, Y10
+	VADDPS        Y10, Y6, Y10
+	VEXTRACTF32X4 $0x01, Y10, X11
+	VADDPS        X11, X10, X11
+	VMOVSS        X11, (AX)(CX*1)
 	ADDQ          $0x04, AX
 	DECQ          DX
 	JNZ           row
@@ -1144,10 +1156,10 @@ TEXT ·zmmDotCodesF32(SB), NOSPLIT, $0-64
 	LEAQ      (BX)(BX*2), SI
 	MOVQ      data+24(FP), DI
 	MOVQ      scales+32(FP), R8
-	VMOVDQU32 low_nibble<>+0(SB), Z0
-	VMOVDQU32 high_nibble<>+0(SB), Z1
 	MOVQ      table+56(FP), DX
-	VMOVUPS   (DX), Z2
+	VMOVUPS   (DX), Z0
+	VMOVDQU32 low_nibble<>+0(SB), Z1
+	VMOVDQU32 high_nibble<>+0(SB), Z2
 
 row:
 	VPXORD Z3, Z3, Z3
@@ -1159,17 +1171,17 @@ row:
 
 step:
 	PREFETCHT0      4096(DI)
-	VMULPS.BCST     (R8), Z2, Z7
+	VMULPS.BCST     (R8), Z0, Z7
 	VBROADCASTI32X4 (DI), Z8
-	VPSRLVD         Z1, Z8, Z9
-	VPSRLVD         Z0, Z8, Z8
+	VPSRLVD         Z2, Z8, Z9
+	VPSRLVD         Z1, Z8, Z8
 	VPERMPS         Z7, Z9, Z9
 	VPERMPS         Z7, Z8, Z8
 	VFMADD231PS     (DX), Z9, Z3
 	VFMADD231PS     (DX)(BX*1), Z8, Z4
 	VBROADCASTI32X4 16(DI), Z8
-	VPSRLVD         Z1, Z8, Z9
-	VPSRLVD         Z0, Z8, Z8
+	VPSRLVD         Z2, Z8, Z9
+	VPSRLVD         Z1, Z8, Z8
 	VPERMPS         Z7, Z9, Z9
 	VPERMPS         Z7, Z8, Z8
 	VFMADD231PS     (DX)(BX*2), Z9, Z5
@@ -1207,10 +1219,10 @@ TEXT ·zmmDotTwoCodesF32(SB), NOSPLIT, $0-80
 	LEAQ      (SI)(SI*2), DI
 	MOVQ      data+40(FP), R9
 	MOVQ      scales+48(FP), R10
-	VMOVDQU32 low_nibble<>+0(SB), Z0
-	VMOVDQU32 high_nibble<>+0(SB), Z1
 	MOVQ      table+72(FP), BX
-	VMOVUPS   (BX), Z2
+	VMOVUPS   (BX), Z0
+	VMOVDQU32 low_nibble<>+0(SB), Z1
+	VMOVDQU32 high_nibble<>+0(SB), Z2
 
 row:
 	VPXORD Z3, Z3, Z3
@@ -1227,10 +1239,10 @@ row:
 
 step:
 	PREFETCHT0      4096(R9)
-	VMULPS.BCST     (R10), Z2, Z11
+	VMULPS.BCST     (R10), Z0, Z11
 	VBROADCASTI32X4 (R9), Z12
-	VPSRLVD         Z1, Z12, Z13
-	VPSRLVD         Z0, Z12, Z12
+	VPSRLVD         Z2, Z12, Z13
+	VPSRLVD         Z1, Z12, Z12
 	VPERMPS         Z11, Z13, Z13
 	VPERMPS         Z11, Z12, Z12
 	VFMADD231PS     (BX), Z13, Z3
@@ -1238,8 +1250,8 @@ step:
 	VFMADD231PS     (BX)(SI*1), Z12, Z4
 	VFMADD231PS     (R8)(SI*1), Z12, Z8
 	VBROADCASTI32X4 16(R9), Z12
-	VPSRLVD         Z1, Z12, Z13
-	VPSRLVD         Z0, Z12, Z12
+	VPSRLVD         Z2, Z12, Z13
+	VPSRLVD         Z1, Z12, Z12
 	VPERMPS         Z11, Z13, Z13
 	VPERMPS         Z11, Z12, Z12
 	VFMADD231PS     (BX)(SI*2), Z13, Z5
@@ -1291,10 +1303,10 @@ TEXT ·zmmDotCodesF16(SB), NOSPLIT, $0-64
 	LEAQ      (BX)(BX*2), SI
 	MOVQ      data+24(FP), DI
 	MOVQ      scales+32(FP), R8
-	VMOVDQU32 low_nibble<>+0(SB), Z0
-	VMOVDQU32 high_nibble<>+0(SB), Z1
 	MOVQ      table+56(FP), DX
-	VMOVUPS   (DX), Z2
+	VMOVUPS   (DX), Z0
+	VMOVDQU32 low_nibble<>+0(SB), Z1
+	VMOVDQU32 high_nibble<>+0(SB), Z2
 
 row:
 	VPXORD Z3, Z3, Z3
@@ -1306,19 +1318,19 @@ row:
 
 step:
 	PREFETCHT0      4096(DI)
-	VMULPS.BCST     (R8), Z2, Z7
+	VMULPS.BCST     (R8), Z0, Z7
 	VCVTPS2PH       $0x00, Z7, Y7
 	VCVTPH2PS       Y7, Z7
 	VBROADCASTI32X4 (DI), Z8
-	VPSRLVD         Z1, Z8, Z9
-	VPSRLVD         Z0, Z8, Z8
+	VPSRLVD         Z2, Z8, Z9
+	VPSRLVD         Z1, Z8, Z8
 	VPERMPS         Z7, Z9, Z9
 	VPERMPS         Z7, Z8, Z8
 	VFMADD231PS     (DX), Z9, Z3
 	VFMADD231PS     (DX)(BX*1), Z8, Z4
 	VBROADCASTI32X4 16(DI), Z8
-	VPSRLVD         Z1, Z8, Z9
-	VPSRLVD         Z0, Z8, Z8
+	VPSRLVD         Z2, Z8, Z9
+	VPSRLVD         Z1, Z8, Z8
 	VPERMPS         Z7, Z9, Z9
 	VPERMPS         Z7, Z8, Z8
 	VFMADD231PS     (DX)(BX*2), Z9, Z5
@@ -1356,10 +1368,10 @@ TEXT ·zmmDotTwoCodesF16(SB), NOSPLIT, $0-80
 	LEAQ      (SI)(SI*2), DI
 	MOVQ      data+40(FP), R9
 	MOVQ      scales+48(FP), R10
-	VMOVDQU32 low_nibble<>+0(SB), Z0
-	VMOVDQU32 high_nibble<>+0(SB), Z1
 	MOVQ      table+72(FP), BX
-	VMOVUPS   (BX), Z2
+	VMOVUPS   (BX), Z0
+	VMOVDQU32 low_nibble<>+0(SB), Z1
+	VMOVDQU32 high_nibble<>+0(SB), Z2
 
 row:
 	VPXORD Z3, Z3, Z3
@@ -1376,12 +1388,12 @@ row:
 
 step:
 	PREFETCHT0      4096(R9)
-	VMULPS.BCST     (R10), Z2, Z11
+	VMULPS.BCST     (R10), Z0, Z11
 	VCVTPS2PH       $0x00, Z11, Y11
 	VCVTPH2PS       Y11, Z11
 	VBROADCASTI32X4 (R9), Z12
-	VPSRLVD         Z1, Z12, Z13
-	VPSRLVD         Z0, Z12, Z12
+	VPSRLVD         Z2, Z12, Z13
+	VPSRLVD         Z1, Z12, Z12
 	VPERMPS         Z11, Z13, Z13
 	VPERMPS         Z11, Z12, Z12
 	VFMADD231PS     (BX), Z13, Z3
@@ -1389,8 +1401,8 @@ step:
 	VFMADD231PS     (BX)(SI*1), Z12, Z4
 	VFMADD231PS     (R8)(SI*1), Z12, Z8
 	VBROADCASTI32X4 16(R9), Z12
-	VPSRLVD         Z1, Z12, Z13
-	VPSRLVD         Z0, Z12, Z12
+	VPSRLVD         Z2, Z12, Z13
+	VPSRLVD         Z1, Z12, Z12
 	VPERMPS         Z11, Z13, Z13
 	VPERMPS         Z11, Z12, Z12
 	VFMADD231PS     (BX)(SI*2), Z13, Z5
@@ -1442,13 +1454,13 @@ TEXT ·zmmDotCodesBF16(SB), NOSPLIT, $0-64
 	LEAQ         (BX)(BX*2), SI
 	MOVQ         data+24(FP), DI
 	MOVQ         scales+32(FP), R8
-	VMOVDQU32    low_nibble<>+0(SB), Z0
-	VMOVDQU32    high_nibble<>+0(SB), Z1
 	MOVQ         table+56(FP), DX
-	VMOVUPS      (DX), Z2
-	VPBROADCASTD upper<>+0(SB), Z3
-	VPBROADCASTD last_bf16<>+0(SB), Z4
-	VPBROADCASTD below_half<>+0(SB), Z5
+	VMOVUPS      (DX), Z0
+	VPBROADCASTD upper<>+0(SB), Z1
+	VPBROADCASTD last_bf16<>+0(SB), Z2
+	VPBROADCASTD below_half<>+0(SB), Z3
+	VMOVDQU32    low_nibble<>+0(SB), Z4
+	VMOVDQU32    high_nibble<>+0(SB), Z5
 
 row:
 	VPXORD Z6, Z6, Z6
@@ -1460,21 +1472,21 @@ row:
 
 step:
 	PREFETCHT0      4096(DI)
-	VMULPS.BCST     (R8), Z2, Z10
-	VPTESTMD        Z4, Z10, K1
-	VPADDD          Z5, Z10, Z10
+	VMULPS.BCST     (R8), Z0, Z10
+	VPTESTMD        Z2, Z10, K1
+	VPADDD          Z3, Z10, Z10
 	VPADDD.BCST     one<>+0(SB), Z10, K1, Z10
-	VPANDD          Z3, Z10, Z10
+	VPANDD          Z1, Z10, Z10
 	VBROADCASTI32X4 (DI), Z11
-	VPSRLVD         Z1, Z11, Z12
-	VPSRLVD         Z0, Z11, Z11
+	VPSRLVD         Z5, Z11, Z12
+	VPSRLVD         Z4, Z11, Z11
 	VPERMPS         Z10, Z12, Z12
 	VPERMPS         Z10, Z11, Z11
 	VFMADD231PS     (DX), Z12, Z6
 	VFMADD231PS     (DX)(BX*1), Z11, Z7
 	VBROADCASTI32X4 16(DI), Z11
-	VPSRLVD         Z1, Z11, Z12
-	VPSRLVD         Z0, Z11, Z11
+	VPSRLVD         Z5, Z11, Z12
+	VPSRLVD         Z4, Z11, Z11
 	VPERMPS         Z10, Z12, Z12
 	VPERMPS         Z10, Z11, Z11
 	VFMADD231PS     (DX)(BX*2), Z12, Z8
@@ -1530,13 +1542,13 @@ TEXT ·zmmDotTwoCodesBF16(SB), NOSPLIT, $0-80
 	LEAQ         (SI)(SI*2), DI
 	MOVQ         data+40(FP), R9
 	MOVQ         scales+48(FP), R10
-	VMOVDQU32    low_nibble<>+0(SB), Z0
-	VMOVDQU32    high_nibble<>+0(SB), Z1
 	MOVQ         table+72(FP), BX
-	VMOVUPS      (BX), Z2
-	VPBROADCASTD upper<>+0(SB), Z3
-	VPBROADCASTD last_bf16<>+0(SB), Z4
-	VPBROADCASTD below_half<>+0(SB), Z5
+	VMOVUPS      (BX), Z0
+	VPBROADCASTD upper<>+0(SB), Z1
+	VPBROADCASTD last_bf16<>+0(SB), Z2
+	VPBROADCASTD below_half<>+0(SB), Z3
+	VMOVDQU32    low_nibble<>+0(SB), Z4
+	VMOVDQU32    high_nibble<>+0(SB), Z5
 
 row:
 	VPXORD Z6, Z6, Z6
@@ -1553,14 +1565,14 @@ row:
 
 step:
 	PREFETCHT0      4096(R9)
-	VMULPS.BCST     (R10), Z2, Z14
-	VPTESTMD        Z4, Z14, K1
-	VPADDD          Z5, Z14, Z14
+	VMULPS.BCST     (R10), Z0, Z14
+	VPTESTMD        Z2, Z14, K1
+	VPADDD          Z3, Z14, Z14
 	VPADDD.BCST     one<>+0(SB), Z14, K1, Z14
-	VPANDD          Z3, Z14, Z14
+	VPANDD          Z1, Z14, Z14
 	VBROADCASTI32X4 (R9), Z15
-	VPSRLVD         Z1, Z15, Z16
-	VPSRLVD         Z0, Z15, Z15
+	VPSRLVD         Z5, Z15, Z16
+	VPSRLVD         Z4, Z15, Z15
 	VPERMPS         Z14, Z16, Z16
 	VPERMPS         Z14, Z15, Z15
 	VFMADD231PS     (BX), Z16, Z6
@@ -1568,8 +1580,8 @@ step:
 	VFMADD231PS     (BX)(SI*1), Z15, Z7
 	VFMADD231PS     (R8)(SI*1), Z15, Z11
 	VBROADCASTI32X4 16(R9), Z15
-	VPSRLVD         Z1, Z15, Z16
-	VPSRLVD         Z0, Z15, Z15
+	VPSRLVD         Z5, Z15, Z16
+	VPSRLVD         Z4, Z15, Z15
 	VPERMPS         Z14, Z16, Z16
 	VPERMPS         Z14, Z15, Z15
 	VFMADD231PS     (BX)(SI*2), Z16, Z8
@@ -1886,52 +1898,53 @@ step:
 	RET
 
 // func zmmDecodeQ8_0(dst *float32, panel int, data *byte, scales *byte, rows int, steps int)
-// Requires: AVX, AVX512F, F16C, MMX+
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, MMX+
 TEXT ·zmmDecodeQ8_0(SB), NOSPLIT, $0-48
 	MOVQ         rows+32(FP), AX
 	MOVQ         panel+8(FP), DX
 	LEAQ         (DX)(DX*2), BX
 	MOVQ         dst+0(FP), SI
 	MOVQ         data+16(FP), DI
-	VMOVDQU32    pairs<>+0(SB), Z0
-	VPBROADCASTD upper<>+0(SB), Z1
+	LEAQ         ·q8Scales+0(SB), R8
+	VMOVDQU32    upper_pairs<>+0(SB), Z0
+	VPBROADCASTD top_byte<>+0(SB), Z1
+	MOVL         $0xaaaaaaaa, CX
+	KMOVD        CX, K1
 
 row:
 	MOVQ SI, CX
-	MOVQ steps+40(FP), R8
+	MOVQ steps+40(FP), R9
 
 step:
 	PREFETCHT0   4096(DI)
 	PREFETCHT0   4160(DI)
-	VCVTPH2PS    (DI), X1
-	VBROADCASTSS X1, Z1
-	VMULPS.BCST  f33800000<>+0(SB), Z1, Z2
-	VPMOVSXWD    2(DI), Z4
-	VPERMD       Z4, Z0, Z4
-	VPSLLD       $0x18, Z4, Z3
-	VPSRAD       $0x08, Z4, Z4
+	MOVWQZX      (DI), R10
+	VBROADCASTSS (R8)(R10*4), Z2
+	VMOVDQU32    2(DI), Y4
+	VPERMW.Z     Z4, Z0, K1, Z4
+	VPSLLD       $0x08, Z4, Z3
+	VPANDD       Z1, Z4, Z4
 	VCVTDQ2PS    Z3, Z3
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z2, Z3, Z3
-	VMULPS       Z1, Z4, Z4
+	VMULPS       Z2, Z4, Z4
 	VMOVUPS      Z3, (CX)
 	VMOVUPS      Z4, (CX)(DX*1)
-	VCVTPH2PS    34(DI), X1
-	VBROADCASTSS X1, Z1
-	VMULPS.BCST  f33800000<>+0(SB), Z1, Z2
-	VPMOVSXWD    36(DI), Z4
-	VPERMD       Z4, Z0, Z4
-	VPSLLD       $0x18, Z4, Z3
-	VPSRAD       $0x08, Z4, Z4
+	MOVWQZX      34(DI), R10
+	VBROADCASTSS (R8)(R10*4), Z2
+	VMOVDQU32    36(DI), Y5
+	VPERMW.Z     Z5, Z0, K1, Z5
+	VPSLLD       $0x08, Z5, Z3
+	VPANDD       Z1, Z5, Z5
 	VCVTDQ2PS    Z3, Z3
-	VCVTDQ2PS    Z4, Z4
+	VCVTDQ2PS    Z5, Z5
 	VMULPS       Z2, Z3, Z3
-	VMULPS       Z1, Z4, Z4
+	VMULPS       Z2, Z5, Z5
 	VMOVUPS      Z3, (CX)(DX*2)
-	VMOVUPS      Z4, (CX)(BX*1)
+	VMOVUPS      Z5, (CX)(BX*1)
 	ADDQ         $0x40, CX
 	ADDQ         $0x00000044, DI
-	DECQ         R8
+	DECQ         R9
 	JNZ          step
 	LEAQ         (SI)(DX*4), SI
 	DECQ         AX
@@ -1948,10 +1961,10 @@ TEXT ·zmmDecodeCodesF32(SB), NOSPLIT, $0-56
 	MOVQ      dst+0(FP), SI
 	MOVQ      data+16(FP), DI
 	MOVQ      scales+24(FP), R8
-	VMOVDQU32 low_nibble<>+0(SB), Z0
-	VMOVDQU32 high_nibble<>+0(SB), Z1
 	MOVQ      table+48(FP), CX
-	VMOVUPS   (CX), Z2
+	VMOVUPS   (CX), Z0
+	VMOVDQU32 low_nibble<>+0(SB), Z1
+	VMOVDQU32 high_nibble<>+0(SB), Z2
 
 row:
 	MOVQ SI, CX
@@ -1959,17 +1972,17 @@ row:
 
 step:
 	PREFETCHT0      4096(DI)
-	VMULPS.BCST     (R8), Z2, Z3
+	VMULPS.BCST     (R8), Z0, Z3
 	VBROADCASTI32X4 (DI), Z4
-	VPSRLVD         Z1, Z4, Z5
-	VPSRLVD         Z0, Z4, Z4
+	VPSRLVD         Z2, Z4, Z5
+	VPSRLVD         Z1, Z4, Z4
 	VPERMPS         Z3, Z5, Z5
 	VPERMPS         Z3, Z4, Z4
 	VMOVUPS         Z5, (CX)
 	VMOVUPS         Z4, (CX)(DX*1)
 	VBROADCASTI32X4 16(DI), Z4
-	VPSRLVD         Z1, Z4, Z5
-	VPSRLVD         Z0, Z4, Z4
+	VPSRLVD         Z2, Z4, Z5
+	VPSRLVD         Z1, Z4, Z4
 	VPERMPS         Z3, Z5, Z5
 	VPERMPS         Z3, Z4, Z4
 	VMOVUPS         Z5, (CX)(DX*2)
@@ -1994,10 +2007,10 @@ TEXT ·zmmDecodeCodesF16(SB), NOSPLIT, $0-56
 	MOVQ      dst+0(FP), SI
 	MOVQ      data+16(FP), DI
 	MOVQ      scales+24(FP), R8
-	VMOVDQU32 low_nibble<>+0(SB), Z0
-	VMOVDQU32 high_nibble<>+0(SB), Z1
 	MOVQ      table+48(FP), CX
-	VMOVUPS   (CX), Z2
+	VMOVUPS   (CX), Z0
+	VMOVDQU32 low_nibble<>+0(SB), Z1
+	VMOVDQU32 high_nibble<>+0(SB), Z2
 
 row:
 	MOVQ SI, CX
@@ -2005,19 +2018,19 @@ row:
 
 step:
 	PREFETCHT0      4096(DI)
-	VMULPS.BCST     (R8), Z2, Z3
+	VMULPS.BCST     (R8), Z0, Z3
 	VCVTPS2PH       $0x00, Z3, Y3
 	VCVTPH2PS       Y3, Z3
 	VBROADCASTI32X4 (DI), Z4
-	VPSRLVD         Z1, Z4, Z5
-	VPSRLVD         Z0, Z4, Z4
+	VPSRLVD         Z2, Z4, Z5
+	VPSRLVD         Z1, Z4, Z4
 	VPERMPS         Z3, Z5, Z5
 	VPERMPS         Z3, Z4, Z4
 	VMOVUPS         Z5, (CX)
 	VMOVUPS         Z4, (CX)(DX*1)
 	VBROADCASTI32X4 16(DI), Z4
-	VPSRLVD         Z1, Z4, Z5
-	VPSRLVD         Z0, Z4, Z4
+	VPSRLVD         Z2, Z4, Z5
+	VPSRLVD         Z1, Z4, Z4
 	VPERMPS         Z3, Z5, Z5
 	VPERMPS         Z3, Z4, Z4
 	VMOVUPS         Z5, (CX)(DX*2)
@@ -2042,13 +2055,13 @@ TEXT ·zmmDecodeCodesBF16(SB), NOSPLIT, $0-56
 	MOVQ         dst+0(FP), SI
 	MOVQ         data+16(FP), DI
 	MOVQ         scales+24(FP), R8
-	VMOVDQU32    low_nibble<>+0(SB), Z0
-	VMOVDQU32    high_nibble<>+0(SB), Z1
 	MOVQ         table+48(FP), CX
-	VMOVUPS      (CX), Z2
-	VPBROADCASTD upper<>+0(SB), Z3
-	VPBROADCASTD last_bf16<>+0(SB), Z4
-	VPBROADCASTD below_half<>+0(SB), Z5
+	VMOVUPS      (CX), Z0
+	VPBROADCASTD upper<>+0(SB), Z1
+	VPBROADCASTD last_bf16<>+0(SB), Z2
+	VPBROADCASTD below_half<>+0(SB), Z3
+	VMOVDQU32    low_nibble<>+0(SB), Z4
+	VMOVDQU32    high_nibble<>+0(SB), Z5
 
 row:
 	MOVQ SI, CX
@@ -2056,21 +2069,21 @@ row:
 
 step:
 	PREFETCHT0      4096(DI)
-	VMULPS.BCST     (R8), Z2, Z6
-	VPTESTMD        Z4, Z6, K1
-	VPADDD          Z5, Z6, Z6
+	VMULPS.BCST     (R8), Z0, Z6
+	VPTESTMD        Z2, Z6, K1
+	VPADDD          Z3, Z6, Z6
 	VPADDD.BCST     one<>+0(SB), Z6, K1, Z6
-	VPANDD          Z3, Z6, Z6
+	VPANDD          Z1, Z6, Z6
 	VBROADCASTI32X4 (DI), Z7
-	VPSRLVD         Z1, Z7, Z8
-	VPSRLVD         Z0, Z7, Z7
+	VPSRLVD         Z5, Z7, Z8
+	VPSRLVD         Z4, Z7, Z7
 	VPERMPS         Z6, Z8, Z8
 	VPERMPS         Z6, Z7, Z7
 	VMOVUPS         Z8, (CX)
 	VMOVUPS         Z7, (CX)(DX*1)
 	VBROADCASTI32X4 16(DI), Z7
-	VPSRLVD         Z1, Z7, Z8
-	VPSRLVD         Z0, Z7, Z7
+	VPSRLVD         Z5, Z7, Z8
+	VPSRLVD         Z4, Z7, Z7
 	VPERMPS         Z6, Z8, Z8
 	VPERMPS         Z6, Z7, Z7
 	VMOVUPS         Z8, (CX)(DX*2)
@@ -2086,20 +2099,3822 @@ step:
 	VZEROUPPER
 	RET
 
-// func zmmMul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// func zmmBatch4MXFP4(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch4MXFP4(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      scales+48(FP), DX
+	MOVQ      scaleStride+56(FP), BX
+	MOVQ      steps+72(FP), SI
+	SHLQ      $0x06, SI
+	ADDQ      SI, x+16(FP)
+	MOVQ      at+24(FP), SI
+	MOVQ      (SI), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      8(SI), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      16(SI), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      24(SI), R10
+	ADDQ      x+16(FP), R10
+	LEAQ      ·mxfp4Floats+0(SB), R11
+	VMOVDQU32 low_nibble<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 high_nibble<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R12
+
+pair:
+	MOVQ   steps+72(FP), SI
+	SHLQ   $0x06, SI
+	NEGQ   SI
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+step:
+	PREFETCHT1      (R12)
+	ADDQ            line+96(FP), R12
+	MOVBQZX         (DX), R13
+	SHLQ            $0x06, R13
+	VMOVUPS         (R11)(R13*1), Z9
+	VBROADCASTI32X4 (AX), Z10
+	VPSRLVD         Z0, Z10, Z10
+	VPERMPS         Z9, Z10, Z10
+	MOVBQZX         (DX)(BX*1), R13
+	SHLQ            $0x06, R13
+	VMOVUPS         (R11)(R13*1), Z9
+	VBROADCASTI32X4 (AX)(CX*1), Z11
+	VPSRLVD         Z0, Z11, Z11
+	VPERMPS         Z9, Z11, Z11
+	VMOVUPS         (DI)(SI*1), Z9
+	VFMADD231PS     Z10, Z9, Z1
+	VFMADD231PS     Z11, Z9, Z2
+	VMOVUPS         (R8)(SI*1), Z9
+	VFMADD231PS     Z10, Z9, Z3
+	VFMADD231PS     Z11, Z9, Z4
+	VMOVUPS         (R9)(SI*1), Z9
+	VFMADD231PS     Z10, Z9, Z5
+	VFMADD231PS     Z11, Z9, Z6
+	VMOVUPS         (R10)(SI*1), Z9
+	VFMADD231PS     Z10, Z9, Z7
+	VFMADD231PS     Z11, Z9, Z8
+	ADDQ            $0x00000020, AX
+	ADDQ            $0x02, DX
+	ADDQ            $0x40, SI
+	JNZ             step
+	ADDQ            CX, AX
+	ADDQ            BX, DX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), SI
+	VADDPS          (SI), Z1, Z1
+	VADDPS          64(SI), Z2, Z2
+	VADDPS          128(SI), Z3, Z3
+	VADDPS          192(SI), Z4, Z4
+	VADDPS          256(SI), Z5, Z5
+	VADDPS          320(SI), Z6, Z6
+	VADDPS          384(SI), Z7, Z7
+	VADDPS          448(SI), Z8, Z8
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), SI
+	VUNPCKLPS     Z2, Z1, Z9
+	VUNPCKHPS     Z2, Z1, Z10
+	VADDPS        Z10, Z9, Z9
+	VUNPCKLPS     Z4, Z3, Z10
+	VUNPCKHPS     Z4, Z3, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPD     Z10, Z9, Z11
+	VUNPCKHPD     Z10, Z9, Z9
+	VADDPS        Z9, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VADDPS        Y9, Y11, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X10
+	VMOVLPS       X10, (SI)
+	VMOVHPS       X10, 64(SI)
+	VUNPCKLPS     Z6, Z5, Z9
+	VUNPCKHPS     Z6, Z5, Z10
+	VADDPS        Z10, Z9, Z9
+	VUNPCKLPS     Z8, Z7, Z10
+	VUNPCKHPS     Z8, Z7, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPD     Z10, Z9, Z11
+	VUNPCKHPD     Z10, Z9, Z9
+	VADDPS        Z9, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VADDPS        Y9, Y11, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X10
+	VMOVLPS       X10, 128(SI)
+	VMOVHPS       X10, 192(SI)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), SI
+	VMOVUPS Z1, (SI)
+	VMOVUPS Z2, 64(SI)
+	VMOVUPS Z3, 128(SI)
+	VMOVUPS Z4, 192(SI)
+	VMOVUPS Z5, 256(SI)
+	VMOVUPS Z6, 320(SI)
+	VMOVUPS Z7, 384(SI)
+	VMOVUPS Z8, 448(SI)
+
+next:
+	ADDQ $0x00000200, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch6MXFP4(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch6MXFP4(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      scales+48(FP), DX
+	MOVQ      scaleStride+56(FP), BX
+	MOVQ      steps+72(FP), SI
+	SHLQ      $0x06, SI
+	ADDQ      SI, x+16(FP)
+	MOVQ      at+24(FP), SI
+	MOVQ      (SI), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      8(SI), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      16(SI), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      24(SI), R10
+	ADDQ      x+16(FP), R10
+	MOVQ      32(SI), R11
+	ADDQ      x+16(FP), R11
+	MOVQ      40(SI), R12
+	ADDQ      x+16(FP), R12
+	LEAQ      ·mxfp4Floats+0(SB), R13
+	VMOVDQU32 low_nibble<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 high_nibble<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R14
+
+pair:
+	MOVQ   steps+72(FP), SI
+	SHLQ   $0x06, SI
+	NEGQ   SI
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+
+step:
+	PREFETCHT1      (R14)
+	ADDQ            line+96(FP), R14
+	MOVBQZX         (DX), R15
+	SHLQ            $0x06, R15
+	VMOVUPS         (R13)(R15*1), Z13
+	VBROADCASTI32X4 (AX), Z14
+	VPSRLVD         Z0, Z14, Z14
+	VPERMPS         Z13, Z14, Z14
+	MOVBQZX         (DX)(BX*1), R15
+	SHLQ            $0x06, R15
+	VMOVUPS         (R13)(R15*1), Z13
+	VBROADCASTI32X4 (AX)(CX*1), Z15
+	VPSRLVD         Z0, Z15, Z15
+	VPERMPS         Z13, Z15, Z15
+	VMOVUPS         (DI)(SI*1), Z13
+	VFMADD231PS     Z14, Z13, Z1
+	VFMADD231PS     Z15, Z13, Z2
+	VMOVUPS         (R8)(SI*1), Z13
+	VFMADD231PS     Z14, Z13, Z3
+	VFMADD231PS     Z15, Z13, Z4
+	VMOVUPS         (R9)(SI*1), Z13
+	VFMADD231PS     Z14, Z13, Z5
+	VFMADD231PS     Z15, Z13, Z6
+	VMOVUPS         (R10)(SI*1), Z13
+	VFMADD231PS     Z14, Z13, Z7
+	VFMADD231PS     Z15, Z13, Z8
+	VMOVUPS         (R11)(SI*1), Z13
+	VFMADD231PS     Z14, Z13, Z9
+	VFMADD231PS     Z15, Z13, Z10
+	VMOVUPS         (R12)(SI*1), Z13
+	VFMADD231PS     Z14, Z13, Z11
+	VFMADD231PS     Z15, Z13, Z12
+	ADDQ            $0x00000020, AX
+	ADDQ            $0x02, DX
+	ADDQ            $0x40, SI
+	JNZ             step
+	ADDQ            CX, AX
+	ADDQ            BX, DX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), SI
+	VADDPS          (SI), Z1, Z1
+	VADDPS          64(SI), Z2, Z2
+	VADDPS          128(SI), Z3, Z3
+	VADDPS          192(SI), Z4, Z4
+	VADDPS          256(SI), Z5, Z5
+	VADDPS          320(SI), Z6, Z6
+	VADDPS          384(SI), Z7, Z7
+	VADDPS          448(SI), Z8, Z8
+	VADDPS          512(SI), Z9, Z9
+	VADDPS          576(SI), Z10, Z10
+	VADDPS          640(SI), Z11, Z11
+	VADDPS          704(SI), Z12, Z12
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), SI
+	VUNPCKLPS     Z2, Z1, Z13
+	VUNPCKHPS     Z2, Z1, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z4, Z3, Z14
+	VUNPCKHPS     Z4, Z3, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, (SI)
+	VMOVHPS       X14, 64(SI)
+	VUNPCKLPS     Z6, Z5, Z13
+	VUNPCKHPS     Z6, Z5, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z8, Z7, Z14
+	VUNPCKHPS     Z8, Z7, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 128(SI)
+	VMOVHPS       X14, 192(SI)
+	VUNPCKLPS     Z10, Z9, Z13
+	VUNPCKHPS     Z10, Z9, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z12, Z11, Z14
+	VUNPCKHPS     Z12, Z11, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 256(SI)
+	VMOVHPS       X14, 320(SI)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), SI
+	VMOVUPS Z1, (SI)
+	VMOVUPS Z2, 64(SI)
+	VMOVUPS Z3, 128(SI)
+	VMOVUPS Z4, 192(SI)
+	VMOVUPS Z5, 256(SI)
+	VMOVUPS Z6, 320(SI)
+	VMOVUPS Z7, 384(SI)
+	VMOVUPS Z8, 448(SI)
+	VMOVUPS Z9, 512(SI)
+	VMOVUPS Z10, 576(SI)
+	VMOVUPS Z11, 640(SI)
+	VMOVUPS Z12, 704(SI)
+
+next:
+	ADDQ $0x00000300, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch4MXFP4GGML(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch4MXFP4GGML(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	LEAQ      ·mxfp4Floats+0(SB), R9
+	VMOVDQU32 ggml_words<>+0(SB), Z0
+	VMOVDQU32 ggml_even<>+0(SB), Z1
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 ggml_odd<>+0(SB), Z1
+
+even:
+	MOVQ ahead+88(FP), R10
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+
+step:
+	PREFETCHT1      (R10)
+	ADDQ            line+96(FP), R10
+	MOVBQZX         (AX), R11
+	SHLQ            $0x06, R11
+	VMOVUPS         (R9)(R11*1), Z10
+	VBROADCASTI32X4 1(AX), Z11
+	VPERMD          Z11, Z0, Z11
+	VPSRLVD         Z1, Z11, Z11
+	VPERMPS         Z10, Z11, Z11
+	MOVBQZX         (AX)(CX*1), R11
+	SHLQ            $0x06, R11
+	VMOVUPS         (R9)(R11*1), Z10
+	VBROADCASTI32X4 1(AX)(CX*1), Z12
+	VPERMD          Z12, Z0, Z12
+	VPSRLVD         Z1, Z12, Z12
+	VPERMPS         Z10, Z12, Z12
+	VMOVUPS         (BX)(DX*1), Z10
+	VFMADD231PS     Z11, Z10, Z2
+	VFMADD231PS     Z12, Z10, Z3
+	VMOVUPS         (SI)(DX*1), Z10
+	VFMADD231PS     Z11, Z10, Z4
+	VFMADD231PS     Z12, Z10, Z5
+	VMOVUPS         (DI)(DX*1), Z10
+	VFMADD231PS     Z11, Z10, Z6
+	VFMADD231PS     Z12, Z10, Z7
+	VMOVUPS         (R8)(DX*1), Z10
+	VFMADD231PS     Z11, Z10, Z8
+	VFMADD231PS     Z12, Z10, Z9
+	ADDQ            $0x00000022, AX
+	ADDQ            $0x40, DX
+	JNZ             step
+	ADDQ            CX, AX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), DX
+	VADDPS          (DX), Z2, Z2
+	VADDPS          64(DX), Z3, Z3
+	VADDPS          128(DX), Z4, Z4
+	VADDPS          192(DX), Z5, Z5
+	VADDPS          256(DX), Z6, Z6
+	VADDPS          320(DX), Z7, Z7
+	VADDPS          384(DX), Z8, Z8
+	VADDPS          448(DX), Z9, Z9
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z3, Z2, Z10
+	VUNPCKHPS     Z3, Z2, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPS     Z5, Z4, Z11
+	VUNPCKHPS     Z5, Z4, Z12
+	VADDPS        Z12, Z11, Z11
+	VUNPCKLPD     Z11, Z10, Z12
+	VUNPCKHPD     Z11, Z10, Z10
+	VADDPS        Z10, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y10
+	VADDPS        Y10, Y12, Y10
+	VEXTRACTF32X4 $0x01, Y10, X11
+	VADDPS        X11, X10, X11
+	VMOVLPS       X11, (DX)
+	VMOVHPS       X11, 64(DX)
+	VUNPCKLPS     Z7, Z6, Z10
+	VUNPCKHPS     Z7, Z6, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPS     Z9, Z8, Z11
+	VUNPCKHPS     Z9, Z8, Z12
+	VADDPS        Z12, Z11, Z11
+	VUNPCKLPD     Z11, Z10, Z12
+	VUNPCKHPD     Z11, Z10, Z10
+	VADDPS        Z10, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y10
+	VADDPS        Y10, Y12, Y10
+	VEXTRACTF32X4 $0x01, Y10, X11
+	VADDPS        X11, X10, X11
+	VMOVLPS       X11, 128(DX)
+	VMOVHPS       X11, 192(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, 64(DX)
+	VMOVUPS Z4, 128(DX)
+	VMOVUPS Z5, 192(DX)
+	VMOVUPS Z6, 256(DX)
+	VMOVUPS Z7, 320(DX)
+	VMOVUPS Z8, 384(DX)
+	VMOVUPS Z9, 448(DX)
+
+next:
+	ADDQ $0x00000200, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch6MXFP4GGML(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch6MXFP4GGML(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      32(DX), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      40(DX), R10
+	ADDQ      x+16(FP), R10
+	LEAQ      ·mxfp4Floats+0(SB), R11
+	VMOVDQU32 ggml_words<>+0(SB), Z0
+	VMOVDQU32 ggml_even<>+0(SB), Z1
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 ggml_odd<>+0(SB), Z1
+
+even:
+	MOVQ ahead+88(FP), R12
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+
+step:
+	PREFETCHT1      (R12)
+	ADDQ            line+96(FP), R12
+	MOVBQZX         (AX), R13
+	SHLQ            $0x06, R13
+	VMOVUPS         (R11)(R13*1), Z14
+	VBROADCASTI32X4 1(AX), Z15
+	VPERMD          Z15, Z0, Z15
+	VPSRLVD         Z1, Z15, Z15
+	VPERMPS         Z14, Z15, Z15
+	MOVBQZX         (AX)(CX*1), R13
+	SHLQ            $0x06, R13
+	VMOVUPS         (R11)(R13*1), Z14
+	VBROADCASTI32X4 1(AX)(CX*1), Z16
+	VPERMD          Z16, Z0, Z16
+	VPSRLVD         Z1, Z16, Z16
+	VPERMPS         Z14, Z16, Z16
+	VMOVUPS         (BX)(DX*1), Z14
+	VFMADD231PS     Z15, Z14, Z2
+	VFMADD231PS     Z16, Z14, Z3
+	VMOVUPS         (SI)(DX*1), Z14
+	VFMADD231PS     Z15, Z14, Z4
+	VFMADD231PS     Z16, Z14, Z5
+	VMOVUPS         (DI)(DX*1), Z14
+	VFMADD231PS     Z15, Z14, Z6
+	VFMADD231PS     Z16, Z14, Z7
+	VMOVUPS         (R8)(DX*1), Z14
+	VFMADD231PS     Z15, Z14, Z8
+	VFMADD231PS     Z16, Z14, Z9
+	VMOVUPS         (R9)(DX*1), Z14
+	VFMADD231PS     Z15, Z14, Z10
+	VFMADD231PS     Z16, Z14, Z11
+	VMOVUPS         (R10)(DX*1), Z14
+	VFMADD231PS     Z15, Z14, Z12
+	VFMADD231PS     Z16, Z14, Z13
+	ADDQ            $0x00000022, AX
+	ADDQ            $0x40, DX
+	JNZ             step
+	ADDQ            CX, AX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), DX
+	VADDPS          (DX), Z2, Z2
+	VADDPS          64(DX), Z3, Z3
+	VADDPS          128(DX), Z4, Z4
+	VADDPS          192(DX), Z5, Z5
+	VADDPS          256(DX), Z6, Z6
+	VADDPS          320(DX), Z7, Z7
+	VADDPS          384(DX), Z8, Z8
+	VADDPS          448(DX), Z9, Z9
+	VADDPS          512(DX), Z10, Z10
+	VADDPS          576(DX), Z11, Z11
+	VADDPS          640(DX), Z12, Z12
+	VADDPS          704(DX), Z13, Z13
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z3, Z2, Z14
+	VUNPCKHPS     Z3, Z2, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPS     Z5, Z4, Z15
+	VUNPCKHPS     Z5, Z4, Z16
+	VADDPS        Z16, Z15, Z15
+	VUNPCKLPD     Z15, Z14, Z16
+	VUNPCKHPD     Z15, Z14, Z14
+	VADDPS        Z14, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y14
+	VADDPS        Y14, Y16, Y14
+	VEXTRACTF32X4 $0x01, Y14, X15
+	VADDPS        X15, X14, X15
+	VMOVLPS       X15, (DX)
+	VMOVHPS       X15, 64(DX)
+	VUNPCKLPS     Z7, Z6, Z14
+	VUNPCKHPS     Z7, Z6, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPS     Z9, Z8, Z15
+	VUNPCKHPS     Z9, Z8, Z16
+	VADDPS        Z16, Z15, Z15
+	VUNPCKLPD     Z15, Z14, Z16
+	VUNPCKHPD     Z15, Z14, Z14
+	VADDPS        Z14, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y14
+	VADDPS        Y14, Y16, Y14
+	VEXTRACTF32X4 $0x01, Y14, X15
+	VADDPS        X15, X14, X15
+	VMOVLPS       X15, 128(DX)
+	VMOVHPS       X15, 192(DX)
+	VUNPCKLPS     Z11, Z10, Z14
+	VUNPCKHPS     Z11, Z10, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPS     Z13, Z12, Z15
+	VUNPCKHPS     Z13, Z12, Z16
+	VADDPS        Z16, Z15, Z15
+	VUNPCKLPD     Z15, Z14, Z16
+	VUNPCKHPD     Z15, Z14, Z14
+	VADDPS        Z14, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y14
+	VADDPS        Y14, Y16, Y14
+	VEXTRACTF32X4 $0x01, Y14, X15
+	VADDPS        X15, X14, X15
+	VMOVLPS       X15, 256(DX)
+	VMOVHPS       X15, 320(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z2, (DX)
+	VMOVUPS Z3, 64(DX)
+	VMOVUPS Z4, 128(DX)
+	VMOVUPS Z5, 192(DX)
+	VMOVUPS Z6, 256(DX)
+	VMOVUPS Z7, 320(DX)
+	VMOVUPS Z8, 384(DX)
+	VMOVUPS Z9, 448(DX)
+	VMOVUPS Z10, 512(DX)
+	VMOVUPS Z11, 576(DX)
+	VMOVUPS Z12, 640(DX)
+	VMOVUPS Z13, 704(DX)
+
+next:
+	ADDQ $0x00000300, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch4MXFP4Ollama(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch4MXFP4Ollama(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	LEAQ      ·mxfp4Floats+0(SB), R9
+	VMOVDQU32 low_nibble<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 high_nibble<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R10
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+step:
+	PREFETCHT1      (R10)
+	ADDQ            line+96(FP), R10
+	MOVBQZX         (AX), R11
+	SHLQ            $0x06, R11
+	VMOVUPS         (R9)(R11*1), Z9
+	VBROADCASTI32X4 1(AX), Z10
+	VPSRLVD         Z0, Z10, Z10
+	VPERMPS         Z9, Z10, Z10
+	MOVBQZX         (AX)(CX*1), R11
+	SHLQ            $0x06, R11
+	VMOVUPS         (R9)(R11*1), Z9
+	VBROADCASTI32X4 1(AX)(CX*1), Z11
+	VPSRLVD         Z0, Z11, Z11
+	VPERMPS         Z9, Z11, Z11
+	VMOVUPS         (BX)(DX*1), Z9
+	VFMADD231PS     Z10, Z9, Z1
+	VFMADD231PS     Z11, Z9, Z2
+	VMOVUPS         (SI)(DX*1), Z9
+	VFMADD231PS     Z10, Z9, Z3
+	VFMADD231PS     Z11, Z9, Z4
+	VMOVUPS         (DI)(DX*1), Z9
+	VFMADD231PS     Z10, Z9, Z5
+	VFMADD231PS     Z11, Z9, Z6
+	VMOVUPS         (R8)(DX*1), Z9
+	VFMADD231PS     Z10, Z9, Z7
+	VFMADD231PS     Z11, Z9, Z8
+	ADDQ            $0x00000022, AX
+	ADDQ            $0x40, DX
+	JNZ             step
+	ADDQ            CX, AX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), DX
+	VADDPS          (DX), Z1, Z1
+	VADDPS          64(DX), Z2, Z2
+	VADDPS          128(DX), Z3, Z3
+	VADDPS          192(DX), Z4, Z4
+	VADDPS          256(DX), Z5, Z5
+	VADDPS          320(DX), Z6, Z6
+	VADDPS          384(DX), Z7, Z7
+	VADDPS          448(DX), Z8, Z8
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z2, Z1, Z9
+	VUNPCKHPS     Z2, Z1, Z10
+	VADDPS        Z10, Z9, Z9
+	VUNPCKLPS     Z4, Z3, Z10
+	VUNPCKHPS     Z4, Z3, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPD     Z10, Z9, Z11
+	VUNPCKHPD     Z10, Z9, Z9
+	VADDPS        Z9, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VADDPS        Y9, Y11, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X10
+	VMOVLPS       X10, (DX)
+	VMOVHPS       X10, 64(DX)
+	VUNPCKLPS     Z6, Z5, Z9
+	VUNPCKHPS     Z6, Z5, Z10
+	VADDPS        Z10, Z9, Z9
+	VUNPCKLPS     Z8, Z7, Z10
+	VUNPCKHPS     Z8, Z7, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPD     Z10, Z9, Z11
+	VUNPCKHPD     Z10, Z9, Z9
+	VADDPS        Z9, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VADDPS        Y9, Y11, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X10
+	VMOVLPS       X10, 128(DX)
+	VMOVHPS       X10, 192(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z2, 64(DX)
+	VMOVUPS Z3, 128(DX)
+	VMOVUPS Z4, 192(DX)
+	VMOVUPS Z5, 256(DX)
+	VMOVUPS Z6, 320(DX)
+	VMOVUPS Z7, 384(DX)
+	VMOVUPS Z8, 448(DX)
+
+next:
+	ADDQ $0x00000200, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch6MXFP4Ollama(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch6MXFP4Ollama(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      32(DX), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      40(DX), R10
+	ADDQ      x+16(FP), R10
+	LEAQ      ·mxfp4Floats+0(SB), R11
+	VMOVDQU32 low_nibble<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 high_nibble<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R12
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+
+step:
+	PREFETCHT1      (R12)
+	ADDQ            line+96(FP), R12
+	MOVBQZX         (AX), R13
+	SHLQ            $0x06, R13
+	VMOVUPS         (R11)(R13*1), Z13
+	VBROADCASTI32X4 1(AX), Z14
+	VPSRLVD         Z0, Z14, Z14
+	VPERMPS         Z13, Z14, Z14
+	MOVBQZX         (AX)(CX*1), R13
+	SHLQ            $0x06, R13
+	VMOVUPS         (R11)(R13*1), Z13
+	VBROADCASTI32X4 1(AX)(CX*1), Z15
+	VPSRLVD         Z0, Z15, Z15
+	VPERMPS         Z13, Z15, Z15
+	VMOVUPS         (BX)(DX*1), Z13
+	VFMADD231PS     Z14, Z13, Z1
+	VFMADD231PS     Z15, Z13, Z2
+	VMOVUPS         (SI)(DX*1), Z13
+	VFMADD231PS     Z14, Z13, Z3
+	VFMADD231PS     Z15, Z13, Z4
+	VMOVUPS         (DI)(DX*1), Z13
+	VFMADD231PS     Z14, Z13, Z5
+	VFMADD231PS     Z15, Z13, Z6
+	VMOVUPS         (R8)(DX*1), Z13
+	VFMADD231PS     Z14, Z13, Z7
+	VFMADD231PS     Z15, Z13, Z8
+	VMOVUPS         (R9)(DX*1), Z13
+	VFMADD231PS     Z14, Z13, Z9
+	VFMADD231PS     Z15, Z13, Z10
+	VMOVUPS         (R10)(DX*1), Z13
+	VFMADD231PS     Z14, Z13, Z11
+	VFMADD231PS     Z15, Z13, Z12
+	ADDQ            $0x00000022, AX
+	ADDQ            $0x40, DX
+	JNZ             step
+	ADDQ            CX, AX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), DX
+	VADDPS          (DX), Z1, Z1
+	VADDPS          64(DX), Z2, Z2
+	VADDPS          128(DX), Z3, Z3
+	VADDPS          192(DX), Z4, Z4
+	VADDPS          256(DX), Z5, Z5
+	VADDPS          320(DX), Z6, Z6
+	VADDPS          384(DX), Z7, Z7
+	VADDPS          448(DX), Z8, Z8
+	VADDPS          512(DX), Z9, Z9
+	VADDPS          576(DX), Z10, Z10
+	VADDPS          640(DX), Z11, Z11
+	VADDPS          704(DX), Z12, Z12
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z2, Z1, Z13
+	VUNPCKHPS     Z2, Z1, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z4, Z3, Z14
+	VUNPCKHPS     Z4, Z3, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, (DX)
+	VMOVHPS       X14, 64(DX)
+	VUNPCKLPS     Z6, Z5, Z13
+	VUNPCKHPS     Z6, Z5, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z8, Z7, Z14
+	VUNPCKHPS     Z8, Z7, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 128(DX)
+	VMOVHPS       X14, 192(DX)
+	VUNPCKLPS     Z10, Z9, Z13
+	VUNPCKHPS     Z10, Z9, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z12, Z11, Z14
+	VUNPCKHPS     Z12, Z11, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 256(DX)
+	VMOVHPS       X14, 320(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z2, 64(DX)
+	VMOVUPS Z3, 128(DX)
+	VMOVUPS Z4, 192(DX)
+	VMOVUPS Z5, 256(DX)
+	VMOVUPS Z6, 320(DX)
+	VMOVUPS Z7, 384(DX)
+	VMOVUPS Z8, 448(DX)
+	VMOVUPS Z9, 512(DX)
+	VMOVUPS Z10, 576(DX)
+	VMOVUPS Z11, 640(DX)
+	VMOVUPS Z12, 704(DX)
+
+next:
+	ADDQ $0x00000300, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch4BF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch4BF16(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	MOVL      $0xaaaaaaaa, DX
+	KMOVD     DX, K1
+	VMOVDQU32 even_words<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 odd_words<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R9
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+step:
+	PREFETCHT1  (R9)
+	ADDQ        line+96(FP), R9
+	VPERMW.Z    (AX), Z0, K1, Z9
+	VPERMW.Z    (AX)(CX*1), Z0, K1, Z10
+	VMOVUPS     (BX)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z1
+	VFMADD231PS Z10, Z11, Z2
+	VMOVUPS     (SI)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z3
+	VFMADD231PS Z10, Z11, Z4
+	VMOVUPS     (DI)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z5
+	VFMADD231PS Z10, Z11, Z6
+	VMOVUPS     (R8)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z7
+	VFMADD231PS Z10, Z11, Z8
+	ADDQ        $0x00000080, AX
+	ADDQ        $0x40, DX
+	JNZ         step
+	ADDQ        CX, AX
+	TESTQ       $0x00000002, part+80(FP)
+	JZ          first
+	MOVQ        sums+8(FP), DX
+	VADDPS      (DX), Z1, Z1
+	VADDPS      64(DX), Z2, Z2
+	VADDPS      128(DX), Z3, Z3
+	VADDPS      192(DX), Z4, Z4
+	VADDPS      256(DX), Z5, Z5
+	VADDPS      320(DX), Z6, Z6
+	VADDPS      384(DX), Z7, Z7
+	VADDPS      448(DX), Z8, Z8
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z2, Z1, Z9
+	VUNPCKHPS     Z2, Z1, Z10
+	VADDPS        Z10, Z9, Z9
+	VUNPCKLPS     Z4, Z3, Z10
+	VUNPCKHPS     Z4, Z3, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPD     Z10, Z9, Z11
+	VUNPCKHPD     Z10, Z9, Z9
+	VADDPS        Z9, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VADDPS        Y9, Y11, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X10
+	VMOVLPS       X10, (DX)
+	VMOVHPS       X10, 64(DX)
+	VUNPCKLPS     Z6, Z5, Z9
+	VUNPCKHPS     Z6, Z5, Z10
+	VADDPS        Z10, Z9, Z9
+	VUNPCKLPS     Z8, Z7, Z10
+	VUNPCKHPS     Z8, Z7, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPD     Z10, Z9, Z11
+	VUNPCKHPD     Z10, Z9, Z9
+	VADDPS        Z9, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VADDPS        Y9, Y11, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X10
+	VMOVLPS       X10, 128(DX)
+	VMOVHPS       X10, 192(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z2, 64(DX)
+	VMOVUPS Z3, 128(DX)
+	VMOVUPS Z4, 192(DX)
+	VMOVUPS Z5, 256(DX)
+	VMOVUPS Z6, 320(DX)
+	VMOVUPS Z7, 384(DX)
+	VMOVUPS Z8, 448(DX)
+
+next:
+	ADDQ $0x00000200, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+DATA even_words<>+0(SB)/8, $0x0008000000000000
+DATA even_words<>+8(SB)/8, $0x0018000000100000
+DATA even_words<>+16(SB)/8, $0x000a000000020000
+DATA even_words<>+24(SB)/8, $0x001a000000120000
+DATA even_words<>+32(SB)/8, $0x000c000000040000
+DATA even_words<>+40(SB)/8, $0x001c000000140000
+DATA even_words<>+48(SB)/8, $0x000e000000060000
+DATA even_words<>+56(SB)/8, $0x001e000000160000
+GLOBL even_words<>(SB), RODATA|NOPTR, $64
+
+DATA odd_words<>+0(SB)/8, $0x0009000000010000
+DATA odd_words<>+8(SB)/8, $0x0019000000110000
+DATA odd_words<>+16(SB)/8, $0x000b000000030000
+DATA odd_words<>+24(SB)/8, $0x001b000000130000
+DATA odd_words<>+32(SB)/8, $0x000d000000050000
+DATA odd_words<>+40(SB)/8, $0x001d000000150000
+DATA odd_words<>+48(SB)/8, $0x000f000000070000
+DATA odd_words<>+56(SB)/8, $0x001f000000170000
+GLOBL odd_words<>(SB), RODATA|NOPTR, $64
+
+// func zmmBatch6BF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch6BF16(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      32(DX), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      40(DX), R10
+	ADDQ      x+16(FP), R10
+	MOVL      $0xaaaaaaaa, DX
+	KMOVD     DX, K1
+	VMOVDQU32 even_words<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 odd_words<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R11
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+
+step:
+	PREFETCHT1  (R11)
+	ADDQ        line+96(FP), R11
+	VPERMW.Z    (AX), Z0, K1, Z13
+	VPERMW.Z    (AX)(CX*1), Z0, K1, Z14
+	VMOVUPS     (BX)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z1
+	VFMADD231PS Z14, Z15, Z2
+	VMOVUPS     (SI)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z3
+	VFMADD231PS Z14, Z15, Z4
+	VMOVUPS     (DI)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z5
+	VFMADD231PS Z14, Z15, Z6
+	VMOVUPS     (R8)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z8
+	VMOVUPS     (R9)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z9
+	VFMADD231PS Z14, Z15, Z10
+	VMOVUPS     (R10)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z11
+	VFMADD231PS Z14, Z15, Z12
+	ADDQ        $0x00000080, AX
+	ADDQ        $0x40, DX
+	JNZ         step
+	ADDQ        CX, AX
+	TESTQ       $0x00000002, part+80(FP)
+	JZ          first
+	MOVQ        sums+8(FP), DX
+	VADDPS      (DX), Z1, Z1
+	VADDPS      64(DX), Z2, Z2
+	VADDPS      128(DX), Z3, Z3
+	VADDPS      192(DX), Z4, Z4
+	VADDPS      256(DX), Z5, Z5
+	VADDPS      320(DX), Z6, Z6
+	VADDPS      384(DX), Z7, Z7
+	VADDPS      448(DX), Z8, Z8
+	VADDPS      512(DX), Z9, Z9
+	VADDPS      576(DX), Z10, Z10
+	VADDPS      640(DX), Z11, Z11
+	VADDPS      704(DX), Z12, Z12
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z2, Z1, Z13
+	VUNPCKHPS     Z2, Z1, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z4, Z3, Z14
+	VUNPCKHPS     Z4, Z3, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, (DX)
+	VMOVHPS       X14, 64(DX)
+	VUNPCKLPS     Z6, Z5, Z13
+	VUNPCKHPS     Z6, Z5, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z8, Z7, Z14
+	VUNPCKHPS     Z8, Z7, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 128(DX)
+	VMOVHPS       X14, 192(DX)
+	VUNPCKLPS     Z10, Z9, Z13
+	VUNPCKHPS     Z10, Z9, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z12, Z11, Z14
+	VUNPCKHPS     Z12, Z11, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 256(DX)
+	VMOVHPS       X14, 320(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z2, 64(DX)
+	VMOVUPS Z3, 128(DX)
+	VMOVUPS Z4, 192(DX)
+	VMOVUPS Z5, 256(DX)
+	VMOVUPS Z6, 320(DX)
+	VMOVUPS Z7, 384(DX)
+	VMOVUPS Z8, 448(DX)
+	VMOVUPS Z9, 512(DX)
+	VMOVUPS Z10, 576(DX)
+	VMOVUPS Z11, 640(DX)
+	VMOVUPS Z12, 704(DX)
+
+next:
+	ADDQ $0x00000300, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch8BF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch8BF16(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      32(DX), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      40(DX), R10
+	ADDQ      x+16(FP), R10
+	MOVQ      48(DX), R11
+	ADDQ      x+16(FP), R11
+	MOVQ      56(DX), R12
+	ADDQ      x+16(FP), R12
+	MOVL      $0xaaaaaaaa, DX
+	KMOVD     DX, K1
+	VMOVDQU32 even_words<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 odd_words<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R13
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+
+step:
+	PREFETCHT1  (R13)
+	ADDQ        line+96(FP), R13
+	VPERMW.Z    (AX), Z0, K1, Z17
+	VPERMW.Z    (AX)(CX*1), Z0, K1, Z18
+	VMOVUPS     (BX)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z1
+	VFMADD231PS Z18, Z19, Z2
+	VMOVUPS     (SI)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z3
+	VFMADD231PS Z18, Z19, Z4
+	VMOVUPS     (DI)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z5
+	VFMADD231PS Z18, Z19, Z6
+	VMOVUPS     (R8)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z7
+	VFMADD231PS Z18, Z19, Z8
+	VMOVUPS     (R9)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z9
+	VFMADD231PS Z18, Z19, Z10
+	VMOVUPS     (R10)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z11
+	VFMADD231PS Z18, Z19, Z12
+	VMOVUPS     (R11)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z13
+	VFMADD231PS Z18, Z19, Z14
+	VMOVUPS     (R12)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z15
+	VFMADD231PS Z18, Z19, Z16
+	ADDQ        $0x00000080, AX
+	ADDQ        $0x40, DX
+	JNZ         step
+	ADDQ        CX, AX
+	TESTQ       $0x00000002, part+80(FP)
+	JZ          first
+	MOVQ        sums+8(FP), DX
+	VADDPS      (DX), Z1, Z1
+	VADDPS      64(DX), Z2, Z2
+	VADDPS      128(DX), Z3, Z3
+	VADDPS      192(DX), Z4, Z4
+	VADDPS      256(DX), Z5, Z5
+	VADDPS      320(DX), Z6, Z6
+	VADDPS      384(DX), Z7, Z7
+	VADDPS      448(DX), Z8, Z8
+	VADDPS      512(DX), Z9, Z9
+	VADDPS      576(DX), Z10, Z10
+	VADDPS      640(DX), Z11, Z11
+	VADDPS      704(DX), Z12, Z12
+	VADDPS      768(DX), Z13, Z13
+	VADDPS      832(DX), Z14, Z14
+	VADDPS      896(DX), Z15, Z15
+	VADDPS      960(DX), Z16, Z16
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z2, Z1, Z17
+	VUNPCKHPS     Z2, Z1, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z4, Z3, Z18
+	VUNPCKHPS     Z4, Z3, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, (DX)
+	VMOVHPS       X18, 64(DX)
+	VUNPCKLPS     Z6, Z5, Z17
+	VUNPCKHPS     Z6, Z5, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z8, Z7, Z18
+	VUNPCKHPS     Z8, Z7, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, 128(DX)
+	VMOVHPS       X18, 192(DX)
+	VUNPCKLPS     Z10, Z9, Z17
+	VUNPCKHPS     Z10, Z9, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z12, Z11, Z18
+	VUNPCKHPS     Z12, Z11, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, 256(DX)
+	VMOVHPS       X18, 320(DX)
+	VUNPCKLPS     Z14, Z13, Z17
+	VUNPCKHPS     Z14, Z13, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z16, Z15, Z18
+	VUNPCKHPS     Z16, Z15, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, 384(DX)
+	VMOVHPS       X18, 448(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z2, 64(DX)
+	VMOVUPS Z3, 128(DX)
+	VMOVUPS Z4, 192(DX)
+	VMOVUPS Z5, 256(DX)
+	VMOVUPS Z6, 320(DX)
+	VMOVUPS Z7, 384(DX)
+	VMOVUPS Z8, 448(DX)
+	VMOVUPS Z9, 512(DX)
+	VMOVUPS Z10, 576(DX)
+	VMOVUPS Z11, 640(DX)
+	VMOVUPS Z12, 704(DX)
+	VMOVUPS Z13, 768(DX)
+	VMOVUPS Z14, 832(DX)
+	VMOVUPS Z15, 896(DX)
+	VMOVUPS Z16, 960(DX)
+
+next:
+	ADDQ $0x00000400, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch4F16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch4F16(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	VMOVDQU32 evens<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 odds<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R9
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+step:
+	PREFETCHT1  (R9)
+	ADDQ        line+96(FP), R9
+	VCVTPH2PS   (AX), Z9
+	VCVTPH2PS   32(AX), Z10
+	VPERMT2PS   Z10, Z0, Z9
+	VCVTPH2PS   (AX)(CX*1), Z10
+	VCVTPH2PS   32(AX)(CX*1), Z11
+	VPERMT2PS   Z11, Z0, Z10
+	VMOVUPS     (BX)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z1
+	VFMADD231PS Z10, Z11, Z2
+	VMOVUPS     (SI)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z3
+	VFMADD231PS Z10, Z11, Z4
+	VMOVUPS     (DI)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z5
+	VFMADD231PS Z10, Z11, Z6
+	VMOVUPS     (R8)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z7
+	VFMADD231PS Z10, Z11, Z8
+	ADDQ        $0x00000080, AX
+	ADDQ        $0x40, DX
+	JNZ         step
+	ADDQ        CX, AX
+	TESTQ       $0x00000002, part+80(FP)
+	JZ          first
+	MOVQ        sums+8(FP), DX
+	VADDPS      (DX), Z1, Z1
+	VADDPS      64(DX), Z2, Z2
+	VADDPS      128(DX), Z3, Z3
+	VADDPS      192(DX), Z4, Z4
+	VADDPS      256(DX), Z5, Z5
+	VADDPS      320(DX), Z6, Z6
+	VADDPS      384(DX), Z7, Z7
+	VADDPS      448(DX), Z8, Z8
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z2, Z1, Z9
+	VUNPCKHPS     Z2, Z1, Z10
+	VADDPS        Z10, Z9, Z9
+	VUNPCKLPS     Z4, Z3, Z10
+	VUNPCKHPS     Z4, Z3, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPD     Z10, Z9, Z11
+	VUNPCKHPD     Z10, Z9, Z9
+	VADDPS        Z9, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VADDPS        Y9, Y11, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X10
+	VMOVLPS       X10, (DX)
+	VMOVHPS       X10, 64(DX)
+	VUNPCKLPS     Z6, Z5, Z9
+	VUNPCKHPS     Z6, Z5, Z10
+	VADDPS        Z10, Z9, Z9
+	VUNPCKLPS     Z8, Z7, Z10
+	VUNPCKHPS     Z8, Z7, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPD     Z10, Z9, Z11
+	VUNPCKHPD     Z10, Z9, Z9
+	VADDPS        Z9, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VADDPS        Y9, Y11, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X10
+	VMOVLPS       X10, 128(DX)
+	VMOVHPS       X10, 192(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z2, 64(DX)
+	VMOVUPS Z3, 128(DX)
+	VMOVUPS Z4, 192(DX)
+	VMOVUPS Z5, 256(DX)
+	VMOVUPS Z6, 320(DX)
+	VMOVUPS Z7, 384(DX)
+	VMOVUPS Z8, 448(DX)
+
+next:
+	ADDQ $0x00000200, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch6F16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch6F16(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      32(DX), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      40(DX), R10
+	ADDQ      x+16(FP), R10
+	VMOVDQU32 evens<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 odds<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R11
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+
+step:
+	PREFETCHT1  (R11)
+	ADDQ        line+96(FP), R11
+	VCVTPH2PS   (AX), Z13
+	VCVTPH2PS   32(AX), Z14
+	VPERMT2PS   Z14, Z0, Z13
+	VCVTPH2PS   (AX)(CX*1), Z14
+	VCVTPH2PS   32(AX)(CX*1), Z15
+	VPERMT2PS   Z15, Z0, Z14
+	VMOVUPS     (BX)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z1
+	VFMADD231PS Z14, Z15, Z2
+	VMOVUPS     (SI)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z3
+	VFMADD231PS Z14, Z15, Z4
+	VMOVUPS     (DI)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z5
+	VFMADD231PS Z14, Z15, Z6
+	VMOVUPS     (R8)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z8
+	VMOVUPS     (R9)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z9
+	VFMADD231PS Z14, Z15, Z10
+	VMOVUPS     (R10)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z11
+	VFMADD231PS Z14, Z15, Z12
+	ADDQ        $0x00000080, AX
+	ADDQ        $0x40, DX
+	JNZ         step
+	ADDQ        CX, AX
+	TESTQ       $0x00000002, part+80(FP)
+	JZ          first
+	MOVQ        sums+8(FP), DX
+	VADDPS      (DX), Z1, Z1
+	VADDPS      64(DX), Z2, Z2
+	VADDPS      128(DX), Z3, Z3
+	VADDPS      192(DX), Z4, Z4
+	VADDPS      256(DX), Z5, Z5
+	VADDPS      320(DX), Z6, Z6
+	VADDPS      384(DX), Z7, Z7
+	VADDPS      448(DX), Z8, Z8
+	VADDPS      512(DX), Z9, Z9
+	VADDPS      576(DX), Z10, Z10
+	VADDPS      640(DX), Z11, Z11
+	VADDPS      704(DX), Z12, Z12
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z2, Z1, Z13
+	VUNPCKHPS     Z2, Z1, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z4, Z3, Z14
+	VUNPCKHPS     Z4, Z3, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, (DX)
+	VMOVHPS       X14, 64(DX)
+	VUNPCKLPS     Z6, Z5, Z13
+	VUNPCKHPS     Z6, Z5, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z8, Z7, Z14
+	VUNPCKHPS     Z8, Z7, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 128(DX)
+	VMOVHPS       X14, 192(DX)
+	VUNPCKLPS     Z10, Z9, Z13
+	VUNPCKHPS     Z10, Z9, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z12, Z11, Z14
+	VUNPCKHPS     Z12, Z11, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 256(DX)
+	VMOVHPS       X14, 320(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z2, 64(DX)
+	VMOVUPS Z3, 128(DX)
+	VMOVUPS Z4, 192(DX)
+	VMOVUPS Z5, 256(DX)
+	VMOVUPS Z6, 320(DX)
+	VMOVUPS Z7, 384(DX)
+	VMOVUPS Z8, 448(DX)
+	VMOVUPS Z9, 512(DX)
+	VMOVUPS Z10, 576(DX)
+	VMOVUPS Z11, 640(DX)
+	VMOVUPS Z12, 704(DX)
+
+next:
+	ADDQ $0x00000300, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch8F16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch8F16(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      32(DX), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      40(DX), R10
+	ADDQ      x+16(FP), R10
+	MOVQ      48(DX), R11
+	ADDQ      x+16(FP), R11
+	MOVQ      56(DX), R12
+	ADDQ      x+16(FP), R12
+	VMOVDQU32 evens<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 odds<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R13
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+
+step:
+	PREFETCHT1  (R13)
+	ADDQ        line+96(FP), R13
+	VCVTPH2PS   (AX), Z17
+	VCVTPH2PS   32(AX), Z18
+	VPERMT2PS   Z18, Z0, Z17
+	VCVTPH2PS   (AX)(CX*1), Z18
+	VCVTPH2PS   32(AX)(CX*1), Z19
+	VPERMT2PS   Z19, Z0, Z18
+	VMOVUPS     (BX)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z1
+	VFMADD231PS Z18, Z19, Z2
+	VMOVUPS     (SI)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z3
+	VFMADD231PS Z18, Z19, Z4
+	VMOVUPS     (DI)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z5
+	VFMADD231PS Z18, Z19, Z6
+	VMOVUPS     (R8)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z7
+	VFMADD231PS Z18, Z19, Z8
+	VMOVUPS     (R9)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z9
+	VFMADD231PS Z18, Z19, Z10
+	VMOVUPS     (R10)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z11
+	VFMADD231PS Z18, Z19, Z12
+	VMOVUPS     (R11)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z13
+	VFMADD231PS Z18, Z19, Z14
+	VMOVUPS     (R12)(DX*1), Z19
+	VFMADD231PS Z17, Z19, Z15
+	VFMADD231PS Z18, Z19, Z16
+	ADDQ        $0x00000080, AX
+	ADDQ        $0x40, DX
+	JNZ         step
+	ADDQ        CX, AX
+	TESTQ       $0x00000002, part+80(FP)
+	JZ          first
+	MOVQ        sums+8(FP), DX
+	VADDPS      (DX), Z1, Z1
+	VADDPS      64(DX), Z2, Z2
+	VADDPS      128(DX), Z3, Z3
+	VADDPS      192(DX), Z4, Z4
+	VADDPS      256(DX), Z5, Z5
+	VADDPS      320(DX), Z6, Z6
+	VADDPS      384(DX), Z7, Z7
+	VADDPS      448(DX), Z8, Z8
+	VADDPS      512(DX), Z9, Z9
+	VADDPS      576(DX), Z10, Z10
+	VADDPS      640(DX), Z11, Z11
+	VADDPS      704(DX), Z12, Z12
+	VADDPS      768(DX), Z13, Z13
+	VADDPS      832(DX), Z14, Z14
+	VADDPS      896(DX), Z15, Z15
+	VADDPS      960(DX), Z16, Z16
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z2, Z1, Z17
+	VUNPCKHPS     Z2, Z1, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z4, Z3, Z18
+	VUNPCKHPS     Z4, Z3, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, (DX)
+	VMOVHPS       X18, 64(DX)
+	VUNPCKLPS     Z6, Z5, Z17
+	VUNPCKHPS     Z6, Z5, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z8, Z7, Z18
+	VUNPCKHPS     Z8, Z7, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, 128(DX)
+	VMOVHPS       X18, 192(DX)
+	VUNPCKLPS     Z10, Z9, Z17
+	VUNPCKHPS     Z10, Z9, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z12, Z11, Z18
+	VUNPCKHPS     Z12, Z11, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, 256(DX)
+	VMOVHPS       X18, 320(DX)
+	VUNPCKLPS     Z14, Z13, Z17
+	VUNPCKHPS     Z14, Z13, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z16, Z15, Z18
+	VUNPCKHPS     Z16, Z15, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, 384(DX)
+	VMOVHPS       X18, 448(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z2, 64(DX)
+	VMOVUPS Z3, 128(DX)
+	VMOVUPS Z4, 192(DX)
+	VMOVUPS Z5, 256(DX)
+	VMOVUPS Z6, 320(DX)
+	VMOVUPS Z7, 384(DX)
+	VMOVUPS Z8, 448(DX)
+	VMOVUPS Z9, 512(DX)
+	VMOVUPS Z10, 576(DX)
+	VMOVUPS Z11, 640(DX)
+	VMOVUPS Z12, 704(DX)
+	VMOVUPS Z13, 768(DX)
+	VMOVUPS Z14, 832(DX)
+	VMOVUPS Z15, 896(DX)
+	VMOVUPS Z16, 960(DX)
+
+next:
+	ADDQ $0x00000400, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch4F32(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch4F32(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	VMOVDQU32 evens<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 odds<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R9
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+step:
+	PREFETCHT1  (R9)
+	ADDQ        line+96(FP), R9
+	VMOVUPS     (AX), Z9
+	VMOVUPS     64(AX), Z10
+	VPERMT2PS   Z10, Z0, Z9
+	VMOVUPS     (AX)(CX*1), Z10
+	VMOVUPS     64(AX)(CX*1), Z11
+	VPERMT2PS   Z11, Z0, Z10
+	VMOVUPS     (BX)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z1
+	VFMADD231PS Z10, Z11, Z2
+	VMOVUPS     (SI)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z3
+	VFMADD231PS Z10, Z11, Z4
+	VMOVUPS     (DI)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z5
+	VFMADD231PS Z10, Z11, Z6
+	VMOVUPS     (R8)(DX*1), Z11
+	VFMADD231PS Z9, Z11, Z7
+	VFMADD231PS Z10, Z11, Z8
+	ADDQ        $0x00000100, AX
+	ADDQ        $0x40, DX
+	JNZ         step
+	ADDQ        CX, AX
+	TESTQ       $0x00000002, part+80(FP)
+	JZ          first
+	MOVQ        sums+8(FP), DX
+	VADDPS      (DX), Z1, Z1
+	VADDPS      64(DX), Z2, Z2
+	VADDPS      128(DX), Z3, Z3
+	VADDPS      192(DX), Z4, Z4
+	VADDPS      256(DX), Z5, Z5
+	VADDPS      320(DX), Z6, Z6
+	VADDPS      384(DX), Z7, Z7
+	VADDPS      448(DX), Z8, Z8
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z2, Z1, Z9
+	VUNPCKHPS     Z2, Z1, Z10
+	VADDPS        Z10, Z9, Z9
+	VUNPCKLPS     Z4, Z3, Z10
+	VUNPCKHPS     Z4, Z3, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPD     Z10, Z9, Z11
+	VUNPCKHPD     Z10, Z9, Z9
+	VADDPS        Z9, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VADDPS        Y9, Y11, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X10
+	VMOVLPS       X10, (DX)
+	VMOVHPS       X10, 64(DX)
+	VUNPCKLPS     Z6, Z5, Z9
+	VUNPCKHPS     Z6, Z5, Z10
+	VADDPS        Z10, Z9, Z9
+	VUNPCKLPS     Z8, Z7, Z10
+	VUNPCKHPS     Z8, Z7, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPD     Z10, Z9, Z11
+	VUNPCKHPD     Z10, Z9, Z9
+	VADDPS        Z9, Z11, Z11
+	VEXTRACTF64X4 $0x01, Z11, Y9
+	VADDPS        Y9, Y11, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X10
+	VMOVLPS       X10, 128(DX)
+	VMOVHPS       X10, 192(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z2, 64(DX)
+	VMOVUPS Z3, 128(DX)
+	VMOVUPS Z4, 192(DX)
+	VMOVUPS Z5, 256(DX)
+	VMOVUPS Z6, 320(DX)
+	VMOVUPS Z7, 384(DX)
+	VMOVUPS Z8, 448(DX)
+
+next:
+	ADDQ $0x00000200, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch6F32(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch6F32(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      steps+72(FP), DX
+	SHLQ      $0x06, DX
+	ADDQ      DX, x+16(FP)
+	MOVQ      at+24(FP), DX
+	MOVQ      (DX), BX
+	ADDQ      x+16(FP), BX
+	MOVQ      8(DX), SI
+	ADDQ      x+16(FP), SI
+	MOVQ      16(DX), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      24(DX), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      32(DX), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      40(DX), R10
+	ADDQ      x+16(FP), R10
+	VMOVDQU32 evens<>+0(SB), Z0
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 odds<>+0(SB), Z0
+
+even:
+	MOVQ ahead+88(FP), R11
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+
+step:
+	PREFETCHT1  (R11)
+	ADDQ        line+96(FP), R11
+	VMOVUPS     (AX), Z13
+	VMOVUPS     64(AX), Z14
+	VPERMT2PS   Z14, Z0, Z13
+	VMOVUPS     (AX)(CX*1), Z14
+	VMOVUPS     64(AX)(CX*1), Z15
+	VPERMT2PS   Z15, Z0, Z14
+	VMOVUPS     (BX)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z1
+	VFMADD231PS Z14, Z15, Z2
+	VMOVUPS     (SI)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z3
+	VFMADD231PS Z14, Z15, Z4
+	VMOVUPS     (DI)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z5
+	VFMADD231PS Z14, Z15, Z6
+	VMOVUPS     (R8)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z7
+	VFMADD231PS Z14, Z15, Z8
+	VMOVUPS     (R9)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z9
+	VFMADD231PS Z14, Z15, Z10
+	VMOVUPS     (R10)(DX*1), Z15
+	VFMADD231PS Z13, Z15, Z11
+	VFMADD231PS Z14, Z15, Z12
+	ADDQ        $0x00000100, AX
+	ADDQ        $0x40, DX
+	JNZ         step
+	ADDQ        CX, AX
+	TESTQ       $0x00000002, part+80(FP)
+	JZ          first
+	MOVQ        sums+8(FP), DX
+	VADDPS      (DX), Z1, Z1
+	VADDPS      64(DX), Z2, Z2
+	VADDPS      128(DX), Z3, Z3
+	VADDPS      192(DX), Z4, Z4
+	VADDPS      256(DX), Z5, Z5
+	VADDPS      320(DX), Z6, Z6
+	VADDPS      384(DX), Z7, Z7
+	VADDPS      448(DX), Z8, Z8
+	VADDPS      512(DX), Z9, Z9
+	VADDPS      576(DX), Z10, Z10
+	VADDPS      640(DX), Z11, Z11
+	VADDPS      704(DX), Z12, Z12
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z2, Z1, Z13
+	VUNPCKHPS     Z2, Z1, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z4, Z3, Z14
+	VUNPCKHPS     Z4, Z3, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, (DX)
+	VMOVHPS       X14, 64(DX)
+	VUNPCKLPS     Z6, Z5, Z13
+	VUNPCKHPS     Z6, Z5, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z8, Z7, Z14
+	VUNPCKHPS     Z8, Z7, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 128(DX)
+	VMOVHPS       X14, 192(DX)
+	VUNPCKLPS     Z10, Z9, Z13
+	VUNPCKHPS     Z10, Z9, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z12, Z11, Z14
+	VUNPCKHPS     Z12, Z11, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 256(DX)
+	VMOVHPS       X14, 320(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z1, (DX)
+	VMOVUPS Z2, 64(DX)
+	VMOVUPS Z3, 128(DX)
+	VMOVUPS Z4, 192(DX)
+	VMOVUPS Z5, 256(DX)
+	VMOVUPS Z6, 320(DX)
+	VMOVUPS Z7, 384(DX)
+	VMOVUPS Z8, 448(DX)
+	VMOVUPS Z9, 512(DX)
+	VMOVUPS Z10, 576(DX)
+	VMOVUPS Z11, 640(DX)
+	VMOVUPS Z12, 704(DX)
+
+next:
+	ADDQ $0x00000300, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch4Q8_0(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch4Q8_0(SB), NOSPLIT, $0-112
+	MOVQ         data+32(FP), AX
+	MOVQ         stride+40(FP), CX
+	MOVQ         steps+72(FP), DX
+	SHLQ         $0x06, DX
+	ADDQ         DX, x+16(FP)
+	MOVQ         at+24(FP), DX
+	MOVQ         (DX), BX
+	ADDQ         x+16(FP), BX
+	MOVQ         8(DX), SI
+	ADDQ         x+16(FP), SI
+	MOVQ         16(DX), DI
+	ADDQ         x+16(FP), DI
+	MOVQ         24(DX), R8
+	ADDQ         x+16(FP), R8
+	LEAQ         ·q8Scales+0(SB), R9
+	VMOVDQU32    upper_pairs<>+0(SB), Z0
+	VPBROADCASTD top_byte<>+0(SB), Z1
+	MOVL         $0xaaaaaaaa, DX
+	KMOVD        DX, K1
+	VMOVDQU32    up_8<>+0(SB), Z2
+	TESTQ        $0x00000001, part+80(FP)
+	JZ           even
+	VMOVDQU32    up_0<>+0(SB), Z2
+
+even:
+	MOVQ ahead+88(FP), R10
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+
+step:
+	PREFETCHT1   (R10)
+	ADDQ         line+96(FP), R10
+	MOVWQZX      (AX), R11
+	VBROADCASTSS (R9)(R11*4), Z11
+	VMOVDQU32    2(AX), Y12
+	VPERMW.Z     Z12, Z0, K1, Z12
+	VPSLLVD      Z2, Z12, Z12
+	VPANDD       Z1, Z12, Z12
+	VCVTDQ2PS    Z12, Z12
+	VMULPS       Z11, Z12, Z12
+	MOVWQZX      (AX)(CX*1), R11
+	VBROADCASTSS (R9)(R11*4), Z11
+	VMOVDQU32    2(AX)(CX*1), Y13
+	VPERMW.Z     Z13, Z0, K1, Z13
+	VPSLLVD      Z2, Z13, Z13
+	VPANDD       Z1, Z13, Z13
+	VCVTDQ2PS    Z13, Z13
+	VMULPS       Z11, Z13, Z13
+	VMOVUPS      (BX)(DX*1), Z11
+	VFMADD231PS  Z12, Z11, Z3
+	VFMADD231PS  Z13, Z11, Z4
+	VMOVUPS      (SI)(DX*1), Z11
+	VFMADD231PS  Z12, Z11, Z5
+	VFMADD231PS  Z13, Z11, Z6
+	VMOVUPS      (DI)(DX*1), Z11
+	VFMADD231PS  Z12, Z11, Z7
+	VFMADD231PS  Z13, Z11, Z8
+	VMOVUPS      (R8)(DX*1), Z11
+	VFMADD231PS  Z12, Z11, Z9
+	VFMADD231PS  Z13, Z11, Z10
+	ADDQ         $0x00000044, AX
+	ADDQ         $0x40, DX
+	JNZ          step
+	ADDQ         CX, AX
+	TESTQ        $0x00000002, part+80(FP)
+	JZ           first
+	MOVQ         sums+8(FP), DX
+	VADDPS       (DX), Z3, Z3
+	VADDPS       64(DX), Z4, Z4
+	VADDPS       128(DX), Z5, Z5
+	VADDPS       192(DX), Z6, Z6
+	VADDPS       256(DX), Z7, Z7
+	VADDPS       320(DX), Z8, Z8
+	VADDPS       384(DX), Z9, Z9
+	VADDPS       448(DX), Z10, Z10
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z4, Z3, Z11
+	VUNPCKHPS     Z4, Z3, Z14
+	VADDPS        Z14, Z11, Z11
+	VUNPCKLPS     Z6, Z5, Z14
+	VUNPCKHPS     Z6, Z5, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z11, Z15
+	VUNPCKHPD     Z14, Z11, Z11
+	VADDPS        Z11, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y11
+	VADDPS        Y11, Y15, Y11
+	VEXTRACTF32X4 $0x01, Y11, X12
+	VADDPS        X12, X11, X12
+	VMOVLPS       X12, (DX)
+	VMOVHPS       X12, 64(DX)
+	VUNPCKLPS     Z8, Z7, Z11
+	VUNPCKHPS     Z8, Z7, Z14
+	VADDPS        Z14, Z11, Z11
+	VUNPCKLPS     Z10, Z9, Z14
+	VUNPCKHPS     Z10, Z9, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z11, Z15
+	VUNPCKHPD     Z14, Z11, Z11
+	VADDPS        Z11, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y11
+	VADDPS        Y11, Y15, Y11
+	VEXTRACTF32X4 $0x01, Y11, X12
+	VADDPS        X12, X11, X12
+	VMOVLPS       X12, 128(DX)
+	VMOVHPS       X12, 192(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z3, (DX)
+	VMOVUPS Z4, 64(DX)
+	VMOVUPS Z5, 128(DX)
+	VMOVUPS Z6, 192(DX)
+	VMOVUPS Z7, 256(DX)
+	VMOVUPS Z8, 320(DX)
+	VMOVUPS Z9, 384(DX)
+	VMOVUPS Z10, 448(DX)
+
+next:
+	ADDQ $0x00000200, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+DATA up_8<>+0(SB)/8, $0x0000000800000008
+DATA up_8<>+8(SB)/8, $0x0000000800000008
+DATA up_8<>+16(SB)/8, $0x0000000800000008
+DATA up_8<>+24(SB)/8, $0x0000000800000008
+DATA up_8<>+32(SB)/8, $0x0000000800000008
+DATA up_8<>+40(SB)/8, $0x0000000800000008
+DATA up_8<>+48(SB)/8, $0x0000000800000008
+DATA up_8<>+56(SB)/8, $0x0000000800000008
+GLOBL up_8<>(SB), RODATA|NOPTR, $64
+
+DATA up_0<>+0(SB)/8, $0x0000000000000000
+DATA up_0<>+8(SB)/8, $0x0000000000000000
+DATA up_0<>+16(SB)/8, $0x0000000000000000
+DATA up_0<>+24(SB)/8, $0x0000000000000000
+DATA up_0<>+32(SB)/8, $0x0000000000000000
+DATA up_0<>+40(SB)/8, $0x0000000000000000
+DATA up_0<>+48(SB)/8, $0x0000000000000000
+DATA up_0<>+56(SB)/8, $0x0000000000000000
+GLOBL up_0<>(SB), RODATA|NOPTR, $64
+
+// func zmmBatch6Q8_0(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch6Q8_0(SB), NOSPLIT, $0-112
+	MOVQ         data+32(FP), AX
+	MOVQ         stride+40(FP), CX
+	MOVQ         steps+72(FP), DX
+	SHLQ         $0x06, DX
+	ADDQ         DX, x+16(FP)
+	MOVQ         at+24(FP), DX
+	MOVQ         (DX), BX
+	ADDQ         x+16(FP), BX
+	MOVQ         8(DX), SI
+	ADDQ         x+16(FP), SI
+	MOVQ         16(DX), DI
+	ADDQ         x+16(FP), DI
+	MOVQ         24(DX), R8
+	ADDQ         x+16(FP), R8
+	MOVQ         32(DX), R9
+	ADDQ         x+16(FP), R9
+	MOVQ         40(DX), R10
+	ADDQ         x+16(FP), R10
+	LEAQ         ·q8Scales+0(SB), R11
+	VMOVDQU32    upper_pairs<>+0(SB), Z0
+	VPBROADCASTD top_byte<>+0(SB), Z1
+	MOVL         $0xaaaaaaaa, DX
+	KMOVD        DX, K1
+	VMOVDQU32    up_8<>+0(SB), Z2
+	TESTQ        $0x00000001, part+80(FP)
+	JZ           even
+	VMOVDQU32    up_0<>+0(SB), Z2
+
+even:
+	MOVQ ahead+88(FP), R12
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+
+step:
+	PREFETCHT1   (R12)
+	ADDQ         line+96(FP), R12
+	MOVWQZX      (AX), R13
+	VBROADCASTSS (R11)(R13*4), Z15
+	VMOVDQU32    2(AX), Y16
+	VPERMW.Z     Z16, Z0, K1, Z16
+	VPSLLVD      Z2, Z16, Z16
+	VPANDD       Z1, Z16, Z16
+	VCVTDQ2PS    Z16, Z16
+	VMULPS       Z15, Z16, Z16
+	MOVWQZX      (AX)(CX*1), R13
+	VBROADCASTSS (R11)(R13*4), Z15
+	VMOVDQU32    2(AX)(CX*1), Y17
+	VPERMW.Z     Z17, Z0, K1, Z17
+	VPSLLVD      Z2, Z17, Z17
+	VPANDD       Z1, Z17, Z17
+	VCVTDQ2PS    Z17, Z17
+	VMULPS       Z15, Z17, Z17
+	VMOVUPS      (BX)(DX*1), Z15
+	VFMADD231PS  Z16, Z15, Z3
+	VFMADD231PS  Z17, Z15, Z4
+	VMOVUPS      (SI)(DX*1), Z15
+	VFMADD231PS  Z16, Z15, Z5
+	VFMADD231PS  Z17, Z15, Z6
+	VMOVUPS      (DI)(DX*1), Z15
+	VFMADD231PS  Z16, Z15, Z7
+	VFMADD231PS  Z17, Z15, Z8
+	VMOVUPS      (R8)(DX*1), Z15
+	VFMADD231PS  Z16, Z15, Z9
+	VFMADD231PS  Z17, Z15, Z10
+	VMOVUPS      (R9)(DX*1), Z15
+	VFMADD231PS  Z16, Z15, Z11
+	VFMADD231PS  Z17, Z15, Z12
+	VMOVUPS      (R10)(DX*1), Z15
+	VFMADD231PS  Z16, Z15, Z13
+	VFMADD231PS  Z17, Z15, Z14
+	ADDQ         $0x00000044, AX
+	ADDQ         $0x40, DX
+	JNZ          step
+	ADDQ         CX, AX
+	TESTQ        $0x00000002, part+80(FP)
+	JZ           first
+	MOVQ         sums+8(FP), DX
+	VADDPS       (DX), Z3, Z3
+	VADDPS       64(DX), Z4, Z4
+	VADDPS       128(DX), Z5, Z5
+	VADDPS       192(DX), Z6, Z6
+	VADDPS       256(DX), Z7, Z7
+	VADDPS       320(DX), Z8, Z8
+	VADDPS       384(DX), Z9, Z9
+	VADDPS       448(DX), Z10, Z10
+	VADDPS       512(DX), Z11, Z11
+	VADDPS       576(DX), Z12, Z12
+	VADDPS       640(DX), Z13, Z13
+	VADDPS       704(DX), Z14, Z14
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z4, Z3, Z15
+	VUNPCKHPS     Z4, Z3, Z18
+	VADDPS        Z18, Z15, Z15
+	VUNPCKLPS     Z6, Z5, Z18
+	VUNPCKHPS     Z6, Z5, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z15, Z19
+	VUNPCKHPD     Z18, Z15, Z15
+	VADDPS        Z15, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y15
+	VADDPS        Y15, Y19, Y15
+	VEXTRACTF32X4 $0x01, Y15, X16
+	VADDPS        X16, X15, X16
+	VMOVLPS       X16, (DX)
+	VMOVHPS       X16, 64(DX)
+	VUNPCKLPS     Z8, Z7, Z15
+	VUNPCKHPS     Z8, Z7, Z18
+	VADDPS        Z18, Z15, Z15
+	VUNPCKLPS     Z10, Z9, Z18
+	VUNPCKHPS     Z10, Z9, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z15, Z19
+	VUNPCKHPD     Z18, Z15, Z15
+	VADDPS        Z15, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y15
+	VADDPS        Y15, Y19, Y15
+	VEXTRACTF32X4 $0x01, Y15, X16
+	VADDPS        X16, X15, X16
+	VMOVLPS       X16, 128(DX)
+	VMOVHPS       X16, 192(DX)
+	VUNPCKLPS     Z12, Z11, Z15
+	VUNPCKHPS     Z12, Z11, Z18
+	VADDPS        Z18, Z15, Z15
+	VUNPCKLPS     Z14, Z13, Z18
+	VUNPCKHPS     Z14, Z13, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z15, Z19
+	VUNPCKHPD     Z18, Z15, Z15
+	VADDPS        Z15, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y15
+	VADDPS        Y15, Y19, Y15
+	VEXTRACTF32X4 $0x01, Y15, X16
+	VADDPS        X16, X15, X16
+	VMOVLPS       X16, 256(DX)
+	VMOVHPS       X16, 320(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z3, (DX)
+	VMOVUPS Z4, 64(DX)
+	VMOVUPS Z5, 128(DX)
+	VMOVUPS Z6, 192(DX)
+	VMOVUPS Z7, 256(DX)
+	VMOVUPS Z8, 320(DX)
+	VMOVUPS Z9, 384(DX)
+	VMOVUPS Z10, 448(DX)
+	VMOVUPS Z11, 512(DX)
+	VMOVUPS Z12, 576(DX)
+	VMOVUPS Z13, 640(DX)
+	VMOVUPS Z14, 704(DX)
+
+next:
+	ADDQ $0x00000300, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch8Q8_0(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch8Q8_0(SB), NOSPLIT, $0-112
+	MOVQ         data+32(FP), AX
+	MOVQ         stride+40(FP), CX
+	MOVQ         steps+72(FP), DX
+	SHLQ         $0x06, DX
+	ADDQ         DX, x+16(FP)
+	MOVQ         at+24(FP), DX
+	MOVQ         (DX), BX
+	ADDQ         x+16(FP), BX
+	MOVQ         8(DX), SI
+	ADDQ         x+16(FP), SI
+	MOVQ         16(DX), DI
+	ADDQ         x+16(FP), DI
+	MOVQ         24(DX), R8
+	ADDQ         x+16(FP), R8
+	MOVQ         32(DX), R9
+	ADDQ         x+16(FP), R9
+	MOVQ         40(DX), R10
+	ADDQ         x+16(FP), R10
+	MOVQ         48(DX), R11
+	ADDQ         x+16(FP), R11
+	MOVQ         56(DX), R12
+	ADDQ         x+16(FP), R12
+	LEAQ         ·q8Scales+0(SB), R13
+	VMOVDQU32    upper_pairs<>+0(SB), Z0
+	VPBROADCASTD top_byte<>+0(SB), Z1
+	MOVL         $0xaaaaaaaa, DX
+	KMOVD        DX, K1
+	VMOVDQU32    up_8<>+0(SB), Z2
+	TESTQ        $0x00000001, part+80(FP)
+	JZ           even
+	VMOVDQU32    up_0<>+0(SB), Z2
+
+even:
+	MOVQ ahead+88(FP), R14
+
+pair:
+	MOVQ   steps+72(FP), DX
+	SHLQ   $0x06, DX
+	NEGQ   DX
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+
+step:
+	PREFETCHT1   (R14)
+	ADDQ         line+96(FP), R14
+	MOVWQZX      (AX), R15
+	VBROADCASTSS (R13)(R15*4), Z19
+	VMOVDQU32    2(AX), Y20
+	VPERMW.Z     Z20, Z0, K1, Z20
+	VPSLLVD      Z2, Z20, Z20
+	VPANDD       Z1, Z20, Z20
+	VCVTDQ2PS    Z20, Z20
+	VMULPS       Z19, Z20, Z20
+	MOVWQZX      (AX)(CX*1), R15
+	VBROADCASTSS (R13)(R15*4), Z19
+	VMOVDQU32    2(AX)(CX*1), Y21
+	VPERMW.Z     Z21, Z0, K1, Z21
+	VPSLLVD      Z2, Z21, Z21
+	VPANDD       Z1, Z21, Z21
+	VCVTDQ2PS    Z21, Z21
+	VMULPS       Z19, Z21, Z21
+	VMOVUPS      (BX)(DX*1), Z19
+	VFMADD231PS  Z20, Z19, Z3
+	VFMADD231PS  Z21, Z19, Z4
+	VMOVUPS      (SI)(DX*1), Z19
+	VFMADD231PS  Z20, Z19, Z5
+	VFMADD231PS  Z21, Z19, Z6
+	VMOVUPS      (DI)(DX*1), Z19
+	VFMADD231PS  Z20, Z19, Z7
+	VFMADD231PS  Z21, Z19, Z8
+	VMOVUPS      (R8)(DX*1), Z19
+	VFMADD231PS  Z20, Z19, Z9
+	VFMADD231PS  Z21, Z19, Z10
+	VMOVUPS      (R9)(DX*1), Z19
+	VFMADD231PS  Z20, Z19, Z11
+	VFMADD231PS  Z21, Z19, Z12
+	VMOVUPS      (R10)(DX*1), Z19
+	VFMADD231PS  Z20, Z19, Z13
+	VFMADD231PS  Z21, Z19, Z14
+	VMOVUPS      (R11)(DX*1), Z19
+	VFMADD231PS  Z20, Z19, Z15
+	VFMADD231PS  Z21, Z19, Z16
+	VMOVUPS      (R12)(DX*1), Z19
+	VFMADD231PS  Z20, Z19, Z17
+	VFMADD231PS  Z21, Z19, Z18
+	ADDQ         $0x00000044, AX
+	ADDQ         $0x40, DX
+	JNZ          step
+	ADDQ         CX, AX
+	TESTQ        $0x00000002, part+80(FP)
+	JZ           first
+	MOVQ         sums+8(FP), DX
+	VADDPS       (DX), Z3, Z3
+	VADDPS       64(DX), Z4, Z4
+	VADDPS       128(DX), Z5, Z5
+	VADDPS       192(DX), Z6, Z6
+	VADDPS       256(DX), Z7, Z7
+	VADDPS       320(DX), Z8, Z8
+	VADDPS       384(DX), Z9, Z9
+	VADDPS       448(DX), Z10, Z10
+	VADDPS       512(DX), Z11, Z11
+	VADDPS       576(DX), Z12, Z12
+	VADDPS       640(DX), Z13, Z13
+	VADDPS       704(DX), Z14, Z14
+	VADDPS       768(DX), Z15, Z15
+	VADDPS       832(DX), Z16, Z16
+	VADDPS       896(DX), Z17, Z17
+	VADDPS       960(DX), Z18, Z18
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), DX
+	VUNPCKLPS     Z4, Z3, Z19
+	VUNPCKHPS     Z4, Z3, Z22
+	VADDPS        Z22, Z19, Z19
+	VUNPCKLPS     Z6, Z5, Z22
+	VUNPCKHPS     Z6, Z5, Z23
+	VADDPS        Z23, Z22, Z22
+	VUNPCKLPD     Z22, Z19, Z23
+	VUNPCKHPD     Z22, Z19, Z19
+	VADDPS        Z19, Z23, Z23
+	VEXTRACTF64X4 $0x01, Z23, Y19
+	VADDPS        Y19, Y23, Y19
+	VEXTRACTF32X4 $0x01, Y19, X20
+	VADDPS        X20, X19, X20
+	VMOVLPS       X20, (DX)
+	VMOVHPS       X20, 64(DX)
+	VUNPCKLPS     Z8, Z7, Z19
+	VUNPCKHPS     Z8, Z7, Z22
+	VADDPS        Z22, Z19, Z19
+	VUNPCKLPS     Z10, Z9, Z22
+	VUNPCKHPS     Z10, Z9, Z23
+	VADDPS        Z23, Z22, Z22
+	VUNPCKLPD     Z22, Z19, Z23
+	VUNPCKHPD     Z22, Z19, Z19
+	VADDPS        Z19, Z23, Z23
+	VEXTRACTF64X4 $0x01, Z23, Y19
+	VADDPS        Y19, Y23, Y19
+	VEXTRACTF32X4 $0x01, Y19, X20
+	VADDPS        X20, X19, X20
+	VMOVLPS       X20, 128(DX)
+	VMOVHPS       X20, 192(DX)
+	VUNPCKLPS     Z12, Z11, Z19
+	VUNPCKHPS     Z12, Z11, Z22
+	VADDPS        Z22, Z19, Z19
+	VUNPCKLPS     Z14, Z13, Z22
+	VUNPCKHPS     Z14, Z13, Z23
+	VADDPS        Z23, Z22, Z22
+	VUNPCKLPD     Z22, Z19, Z23
+	VUNPCKHPD     Z22, Z19, Z19
+	VADDPS        Z19, Z23, Z23
+	VEXTRACTF64X4 $0x01, Z23, Y19
+	VADDPS        Y19, Y23, Y19
+	VEXTRACTF32X4 $0x01, Y19, X20
+	VADDPS        X20, X19, X20
+	VMOVLPS       X20, 256(DX)
+	VMOVHPS       X20, 320(DX)
+	VUNPCKLPS     Z16, Z15, Z19
+	VUNPCKHPS     Z16, Z15, Z22
+	VADDPS        Z22, Z19, Z19
+	VUNPCKLPS     Z18, Z17, Z22
+	VUNPCKHPS     Z18, Z17, Z23
+	VADDPS        Z23, Z22, Z22
+	VUNPCKLPD     Z22, Z19, Z23
+	VUNPCKHPD     Z22, Z19, Z19
+	VADDPS        Z19, Z23, Z23
+	VEXTRACTF64X4 $0x01, Z23, Y19
+	VADDPS        Y19, Y23, Y19
+	VEXTRACTF32X4 $0x01, Y19, X20
+	VADDPS        X20, X19, X20
+	VMOVLPS       X20, 384(DX)
+	VMOVHPS       X20, 448(DX)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), DX
+	VMOVUPS Z3, (DX)
+	VMOVUPS Z4, 64(DX)
+	VMOVUPS Z5, 128(DX)
+	VMOVUPS Z6, 192(DX)
+	VMOVUPS Z7, 256(DX)
+	VMOVUPS Z8, 320(DX)
+	VMOVUPS Z9, 384(DX)
+	VMOVUPS Z10, 448(DX)
+	VMOVUPS Z11, 512(DX)
+	VMOVUPS Z12, 576(DX)
+	VMOVUPS Z13, 640(DX)
+	VMOVUPS Z14, 704(DX)
+	VMOVUPS Z15, 768(DX)
+	VMOVUPS Z16, 832(DX)
+	VMOVUPS Z17, 896(DX)
+	VMOVUPS Z18, 960(DX)
+
+next:
+	ADDQ $0x00000400, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch4CodesF32(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch4CodesF32(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      scales+48(FP), DX
+	MOVQ      scaleStride+56(FP), BX
+	MOVQ      steps+72(FP), SI
+	SHLQ      $0x06, SI
+	ADDQ      SI, x+16(FP)
+	MOVQ      at+24(FP), SI
+	MOVQ      (SI), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      8(SI), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      16(SI), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      24(SI), R10
+	ADDQ      x+16(FP), R10
+	MOVQ      table+104(FP), SI
+	VMOVUPS   (SI), Z0
+	VMOVDQU32 high_nibble<>+0(SB), Z1
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 low_nibble<>+0(SB), Z1
+
+even:
+	MOVQ ahead+88(FP), R11
+
+pair:
+	MOVQ   steps+72(FP), SI
+	SHLQ   $0x06, SI
+	NEGQ   SI
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+
+step:
+	PREFETCHT1      (R11)
+	ADDQ            line+96(FP), R11
+	VMULPS.BCST     (DX), Z0, Z10
+	VBROADCASTI32X4 (AX), Z11
+	VPSRLVD         Z1, Z11, Z11
+	VPERMPS         Z10, Z11, Z11
+	VMULPS.BCST     (DX)(BX*1), Z0, Z10
+	VBROADCASTI32X4 (AX)(CX*1), Z12
+	VPSRLVD         Z1, Z12, Z12
+	VPERMPS         Z10, Z12, Z12
+	VMOVUPS         (DI)(SI*1), Z10
+	VFMADD231PS     Z11, Z10, Z2
+	VFMADD231PS     Z12, Z10, Z3
+	VMOVUPS         (R8)(SI*1), Z10
+	VFMADD231PS     Z11, Z10, Z4
+	VFMADD231PS     Z12, Z10, Z5
+	VMOVUPS         (R9)(SI*1), Z10
+	VFMADD231PS     Z11, Z10, Z6
+	VFMADD231PS     Z12, Z10, Z7
+	VMOVUPS         (R10)(SI*1), Z10
+	VFMADD231PS     Z11, Z10, Z8
+	VFMADD231PS     Z12, Z10, Z9
+	ADDQ            $0x00000020, AX
+	ADDQ            $0x04, DX
+	ADDQ            $0x40, SI
+	JNZ             step
+	ADDQ            CX, AX
+	ADDQ            BX, DX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), SI
+	VADDPS          (SI), Z2, Z2
+	VADDPS          64(SI), Z3, Z3
+	VADDPS          128(SI), Z4, Z4
+	VADDPS          192(SI), Z5, Z5
+	VADDPS          256(SI), Z6, Z6
+	VADDPS          320(SI), Z7, Z7
+	VADDPS          384(SI), Z8, Z8
+	VADDPS          448(SI), Z9, Z9
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), SI
+	VUNPCKLPS     Z3, Z2, Z10
+	VUNPCKHPS     Z3, Z2, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPS     Z5, Z4, Z11
+	VUNPCKHPS     Z5, Z4, Z12
+	VADDPS        Z12, Z11, Z11
+	VUNPCKLPD     Z11, Z10, Z12
+	VUNPCKHPD     Z11, Z10, Z10
+	VADDPS        Z10, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y10
+	VADDPS        Y10, Y12, Y10
+	VEXTRACTF32X4 $0x01, Y10, X11
+	VADDPS        X11, X10, X11
+	VMOVLPS       X11, (SI)
+	VMOVHPS       X11, 64(SI)
+	VUNPCKLPS     Z7, Z6, Z10
+	VUNPCKHPS     Z7, Z6, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPS     Z9, Z8, Z11
+	VUNPCKHPS     Z9, Z8, Z12
+	VADDPS        Z12, Z11, Z11
+	VUNPCKLPD     Z11, Z10, Z12
+	VUNPCKHPD     Z11, Z10, Z10
+	VADDPS        Z10, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y10
+	VADDPS        Y10, Y12, Y10
+	VEXTRACTF32X4 $0x01, Y10, X11
+	VADDPS        X11, X10, X11
+	VMOVLPS       X11, 128(SI)
+	VMOVHPS       X11, 192(SI)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	VMOVUPS Z4, 128(SI)
+	VMOVUPS Z5, 192(SI)
+	VMOVUPS Z6, 256(SI)
+	VMOVUPS Z7, 320(SI)
+	VMOVUPS Z8, 384(SI)
+	VMOVUPS Z9, 448(SI)
+
+next:
+	ADDQ $0x00000200, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch6CodesF32(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch6CodesF32(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      scales+48(FP), DX
+	MOVQ      scaleStride+56(FP), BX
+	MOVQ      steps+72(FP), SI
+	SHLQ      $0x06, SI
+	ADDQ      SI, x+16(FP)
+	MOVQ      at+24(FP), SI
+	MOVQ      (SI), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      8(SI), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      16(SI), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      24(SI), R10
+	ADDQ      x+16(FP), R10
+	MOVQ      32(SI), R11
+	ADDQ      x+16(FP), R11
+	MOVQ      40(SI), R12
+	ADDQ      x+16(FP), R12
+	MOVQ      table+104(FP), SI
+	VMOVUPS   (SI), Z0
+	VMOVDQU32 high_nibble<>+0(SB), Z1
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 low_nibble<>+0(SB), Z1
+
+even:
+	MOVQ ahead+88(FP), R13
+
+pair:
+	MOVQ   steps+72(FP), SI
+	SHLQ   $0x06, SI
+	NEGQ   SI
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+
+step:
+	PREFETCHT1      (R13)
+	ADDQ            line+96(FP), R13
+	VMULPS.BCST     (DX), Z0, Z14
+	VBROADCASTI32X4 (AX), Z15
+	VPSRLVD         Z1, Z15, Z15
+	VPERMPS         Z14, Z15, Z15
+	VMULPS.BCST     (DX)(BX*1), Z0, Z14
+	VBROADCASTI32X4 (AX)(CX*1), Z16
+	VPSRLVD         Z1, Z16, Z16
+	VPERMPS         Z14, Z16, Z16
+	VMOVUPS         (DI)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z2
+	VFMADD231PS     Z16, Z14, Z3
+	VMOVUPS         (R8)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z4
+	VFMADD231PS     Z16, Z14, Z5
+	VMOVUPS         (R9)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z6
+	VFMADD231PS     Z16, Z14, Z7
+	VMOVUPS         (R10)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z8
+	VFMADD231PS     Z16, Z14, Z9
+	VMOVUPS         (R11)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z10
+	VFMADD231PS     Z16, Z14, Z11
+	VMOVUPS         (R12)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z12
+	VFMADD231PS     Z16, Z14, Z13
+	ADDQ            $0x00000020, AX
+	ADDQ            $0x04, DX
+	ADDQ            $0x40, SI
+	JNZ             step
+	ADDQ            CX, AX
+	ADDQ            BX, DX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), SI
+	VADDPS          (SI), Z2, Z2
+	VADDPS          64(SI), Z3, Z3
+	VADDPS          128(SI), Z4, Z4
+	VADDPS          192(SI), Z5, Z5
+	VADDPS          256(SI), Z6, Z6
+	VADDPS          320(SI), Z7, Z7
+	VADDPS          384(SI), Z8, Z8
+	VADDPS          448(SI), Z9, Z9
+	VADDPS          512(SI), Z10, Z10
+	VADDPS          576(SI), Z11, Z11
+	VADDPS          640(SI), Z12, Z12
+	VADDPS          704(SI), Z13, Z13
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), SI
+	VUNPCKLPS     Z3, Z2, Z14
+	VUNPCKHPS     Z3, Z2, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPS     Z5, Z4, Z15
+	VUNPCKHPS     Z5, Z4, Z16
+	VADDPS        Z16, Z15, Z15
+	VUNPCKLPD     Z15, Z14, Z16
+	VUNPCKHPD     Z15, Z14, Z14
+	VADDPS        Z14, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y14
+	VADDPS        Y14, Y16, Y14
+	VEXTRACTF32X4 $0x01, Y14, X15
+	VADDPS        X15, X14, X15
+	VMOVLPS       X15, (SI)
+	VMOVHPS       X15, 64(SI)
+	VUNPCKLPS     Z7, Z6, Z14
+	VUNPCKHPS     Z7, Z6, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPS     Z9, Z8, Z15
+	VUNPCKHPS     Z9, Z8, Z16
+	VADDPS        Z16, Z15, Z15
+	VUNPCKLPD     Z15, Z14, Z16
+	VUNPCKHPD     Z15, Z14, Z14
+	VADDPS        Z14, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y14
+	VADDPS        Y14, Y16, Y14
+	VEXTRACTF32X4 $0x01, Y14, X15
+	VADDPS        X15, X14, X15
+	VMOVLPS       X15, 128(SI)
+	VMOVHPS       X15, 192(SI)
+	VUNPCKLPS     Z11, Z10, Z14
+	VUNPCKHPS     Z11, Z10, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPS     Z13, Z12, Z15
+	VUNPCKHPS     Z13, Z12, Z16
+	VADDPS        Z16, Z15, Z15
+	VUNPCKLPD     Z15, Z14, Z16
+	VUNPCKHPD     Z15, Z14, Z14
+	VADDPS        Z14, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y14
+	VADDPS        Y14, Y16, Y14
+	VEXTRACTF32X4 $0x01, Y14, X15
+	VADDPS        X15, X14, X15
+	VMOVLPS       X15, 256(SI)
+	VMOVHPS       X15, 320(SI)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	VMOVUPS Z4, 128(SI)
+	VMOVUPS Z5, 192(SI)
+	VMOVUPS Z6, 256(SI)
+	VMOVUPS Z7, 320(SI)
+	VMOVUPS Z8, 384(SI)
+	VMOVUPS Z9, 448(SI)
+	VMOVUPS Z10, 512(SI)
+	VMOVUPS Z11, 576(SI)
+	VMOVUPS Z12, 640(SI)
+	VMOVUPS Z13, 704(SI)
+
+next:
+	ADDQ $0x00000300, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch4CodesF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch4CodesF16(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      scales+48(FP), DX
+	MOVQ      scaleStride+56(FP), BX
+	MOVQ      steps+72(FP), SI
+	SHLQ      $0x06, SI
+	ADDQ      SI, x+16(FP)
+	MOVQ      at+24(FP), SI
+	MOVQ      (SI), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      8(SI), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      16(SI), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      24(SI), R10
+	ADDQ      x+16(FP), R10
+	MOVQ      table+104(FP), SI
+	VMOVUPS   (SI), Z0
+	VMOVDQU32 high_nibble<>+0(SB), Z1
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 low_nibble<>+0(SB), Z1
+
+even:
+	MOVQ ahead+88(FP), R11
+
+pair:
+	MOVQ   steps+72(FP), SI
+	SHLQ   $0x06, SI
+	NEGQ   SI
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+
+step:
+	PREFETCHT1      (R11)
+	ADDQ            line+96(FP), R11
+	VMULPS.BCST     (DX), Z0, Z10
+	VCVTPS2PH       $0x00, Z10, Y10
+	VCVTPH2PS       Y10, Z10
+	VBROADCASTI32X4 (AX), Z11
+	VPSRLVD         Z1, Z11, Z11
+	VPERMPS         Z10, Z11, Z11
+	VMULPS.BCST     (DX)(BX*1), Z0, Z10
+	VCVTPS2PH       $0x00, Z10, Y10
+	VCVTPH2PS       Y10, Z10
+	VBROADCASTI32X4 (AX)(CX*1), Z12
+	VPSRLVD         Z1, Z12, Z12
+	VPERMPS         Z10, Z12, Z12
+	VMOVUPS         (DI)(SI*1), Z10
+	VFMADD231PS     Z11, Z10, Z2
+	VFMADD231PS     Z12, Z10, Z3
+	VMOVUPS         (R8)(SI*1), Z10
+	VFMADD231PS     Z11, Z10, Z4
+	VFMADD231PS     Z12, Z10, Z5
+	VMOVUPS         (R9)(SI*1), Z10
+	VFMADD231PS     Z11, Z10, Z6
+	VFMADD231PS     Z12, Z10, Z7
+	VMOVUPS         (R10)(SI*1), Z10
+	VFMADD231PS     Z11, Z10, Z8
+	VFMADD231PS     Z12, Z10, Z9
+	ADDQ            $0x00000020, AX
+	ADDQ            $0x04, DX
+	ADDQ            $0x40, SI
+	JNZ             step
+	ADDQ            CX, AX
+	ADDQ            BX, DX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), SI
+	VADDPS          (SI), Z2, Z2
+	VADDPS          64(SI), Z3, Z3
+	VADDPS          128(SI), Z4, Z4
+	VADDPS          192(SI), Z5, Z5
+	VADDPS          256(SI), Z6, Z6
+	VADDPS          320(SI), Z7, Z7
+	VADDPS          384(SI), Z8, Z8
+	VADDPS          448(SI), Z9, Z9
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), SI
+	VUNPCKLPS     Z3, Z2, Z10
+	VUNPCKHPS     Z3, Z2, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPS     Z5, Z4, Z11
+	VUNPCKHPS     Z5, Z4, Z12
+	VADDPS        Z12, Z11, Z11
+	VUNPCKLPD     Z11, Z10, Z12
+	VUNPCKHPD     Z11, Z10, Z10
+	VADDPS        Z10, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y10
+	VADDPS        Y10, Y12, Y10
+	VEXTRACTF32X4 $0x01, Y10, X11
+	VADDPS        X11, X10, X11
+	VMOVLPS       X11, (SI)
+	VMOVHPS       X11, 64(SI)
+	VUNPCKLPS     Z7, Z6, Z10
+	VUNPCKHPS     Z7, Z6, Z11
+	VADDPS        Z11, Z10, Z10
+	VUNPCKLPS     Z9, Z8, Z11
+	VUNPCKHPS     Z9, Z8, Z12
+	VADDPS        Z12, Z11, Z11
+	VUNPCKLPD     Z11, Z10, Z12
+	VUNPCKHPD     Z11, Z10, Z10
+	VADDPS        Z10, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y10
+	VADDPS        Y10, Y12, Y10
+	VEXTRACTF32X4 $0x01, Y10, X11
+	VADDPS        X11, X10, X11
+	VMOVLPS       X11, 128(SI)
+	VMOVHPS       X11, 192(SI)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	VMOVUPS Z4, 128(SI)
+	VMOVUPS Z5, 192(SI)
+	VMOVUPS Z6, 256(SI)
+	VMOVUPS Z7, 320(SI)
+	VMOVUPS Z8, 384(SI)
+	VMOVUPS Z9, 448(SI)
+
+next:
+	ADDQ $0x00000200, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch6CodesF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch6CodesF16(SB), NOSPLIT, $0-112
+	MOVQ      data+32(FP), AX
+	MOVQ      stride+40(FP), CX
+	MOVQ      scales+48(FP), DX
+	MOVQ      scaleStride+56(FP), BX
+	MOVQ      steps+72(FP), SI
+	SHLQ      $0x06, SI
+	ADDQ      SI, x+16(FP)
+	MOVQ      at+24(FP), SI
+	MOVQ      (SI), DI
+	ADDQ      x+16(FP), DI
+	MOVQ      8(SI), R8
+	ADDQ      x+16(FP), R8
+	MOVQ      16(SI), R9
+	ADDQ      x+16(FP), R9
+	MOVQ      24(SI), R10
+	ADDQ      x+16(FP), R10
+	MOVQ      32(SI), R11
+	ADDQ      x+16(FP), R11
+	MOVQ      40(SI), R12
+	ADDQ      x+16(FP), R12
+	MOVQ      table+104(FP), SI
+	VMOVUPS   (SI), Z0
+	VMOVDQU32 high_nibble<>+0(SB), Z1
+	TESTQ     $0x00000001, part+80(FP)
+	JZ        even
+	VMOVDQU32 low_nibble<>+0(SB), Z1
+
+even:
+	MOVQ ahead+88(FP), R13
+
+pair:
+	MOVQ   steps+72(FP), SI
+	SHLQ   $0x06, SI
+	NEGQ   SI
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+
+step:
+	PREFETCHT1      (R13)
+	ADDQ            line+96(FP), R13
+	VMULPS.BCST     (DX), Z0, Z14
+	VCVTPS2PH       $0x00, Z14, Y14
+	VCVTPH2PS       Y14, Z14
+	VBROADCASTI32X4 (AX), Z15
+	VPSRLVD         Z1, Z15, Z15
+	VPERMPS         Z14, Z15, Z15
+	VMULPS.BCST     (DX)(BX*1), Z0, Z14
+	VCVTPS2PH       $0x00, Z14, Y14
+	VCVTPH2PS       Y14, Z14
+	VBROADCASTI32X4 (AX)(CX*1), Z16
+	VPSRLVD         Z1, Z16, Z16
+	VPERMPS         Z14, Z16, Z16
+	VMOVUPS         (DI)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z2
+	VFMADD231PS     Z16, Z14, Z3
+	VMOVUPS         (R8)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z4
+	VFMADD231PS     Z16, Z14, Z5
+	VMOVUPS         (R9)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z6
+	VFMADD231PS     Z16, Z14, Z7
+	VMOVUPS         (R10)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z8
+	VFMADD231PS     Z16, Z14, Z9
+	VMOVUPS         (R11)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z10
+	VFMADD231PS     Z16, Z14, Z11
+	VMOVUPS         (R12)(SI*1), Z14
+	VFMADD231PS     Z15, Z14, Z12
+	VFMADD231PS     Z16, Z14, Z13
+	ADDQ            $0x00000020, AX
+	ADDQ            $0x04, DX
+	ADDQ            $0x40, SI
+	JNZ             step
+	ADDQ            CX, AX
+	ADDQ            BX, DX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), SI
+	VADDPS          (SI), Z2, Z2
+	VADDPS          64(SI), Z3, Z3
+	VADDPS          128(SI), Z4, Z4
+	VADDPS          192(SI), Z5, Z5
+	VADDPS          256(SI), Z6, Z6
+	VADDPS          320(SI), Z7, Z7
+	VADDPS          384(SI), Z8, Z8
+	VADDPS          448(SI), Z9, Z9
+	VADDPS          512(SI), Z10, Z10
+	VADDPS          576(SI), Z11, Z11
+	VADDPS          640(SI), Z12, Z12
+	VADDPS          704(SI), Z13, Z13
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), SI
+	VUNPCKLPS     Z3, Z2, Z14
+	VUNPCKHPS     Z3, Z2, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPS     Z5, Z4, Z15
+	VUNPCKHPS     Z5, Z4, Z16
+	VADDPS        Z16, Z15, Z15
+	VUNPCKLPD     Z15, Z14, Z16
+	VUNPCKHPD     Z15, Z14, Z14
+	VADDPS        Z14, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y14
+	VADDPS        Y14, Y16, Y14
+	VEXTRACTF32X4 $0x01, Y14, X15
+	VADDPS        X15, X14, X15
+	VMOVLPS       X15, (SI)
+	VMOVHPS       X15, 64(SI)
+	VUNPCKLPS     Z7, Z6, Z14
+	VUNPCKHPS     Z7, Z6, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPS     Z9, Z8, Z15
+	VUNPCKHPS     Z9, Z8, Z16
+	VADDPS        Z16, Z15, Z15
+	VUNPCKLPD     Z15, Z14, Z16
+	VUNPCKHPD     Z15, Z14, Z14
+	VADDPS        Z14, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y14
+	VADDPS        Y14, Y16, Y14
+	VEXTRACTF32X4 $0x01, Y14, X15
+	VADDPS        X15, X14, X15
+	VMOVLPS       X15, 128(SI)
+	VMOVHPS       X15, 192(SI)
+	VUNPCKLPS     Z11, Z10, Z14
+	VUNPCKHPS     Z11, Z10, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPS     Z13, Z12, Z15
+	VUNPCKHPS     Z13, Z12, Z16
+	VADDPS        Z16, Z15, Z15
+	VUNPCKLPD     Z15, Z14, Z16
+	VUNPCKHPD     Z15, Z14, Z14
+	VADDPS        Z14, Z16, Z16
+	VEXTRACTF64X4 $0x01, Z16, Y14
+	VADDPS        Y14, Y16, Y14
+	VEXTRACTF32X4 $0x01, Y14, X15
+	VADDPS        X15, X14, X15
+	VMOVLPS       X15, 256(SI)
+	VMOVHPS       X15, 320(SI)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), SI
+	VMOVUPS Z2, (SI)
+	VMOVUPS Z3, 64(SI)
+	VMOVUPS Z4, 128(SI)
+	VMOVUPS Z5, 192(SI)
+	VMOVUPS Z6, 256(SI)
+	VMOVUPS Z7, 320(SI)
+	VMOVUPS Z8, 384(SI)
+	VMOVUPS Z9, 448(SI)
+	VMOVUPS Z10, 512(SI)
+	VMOVUPS Z11, 576(SI)
+	VMOVUPS Z12, 640(SI)
+	VMOVUPS Z13, 704(SI)
+
+next:
+	ADDQ $0x00000300, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch4CodesBF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch4CodesBF16(SB), NOSPLIT, $0-112
+	MOVQ         data+32(FP), AX
+	MOVQ         stride+40(FP), CX
+	MOVQ         scales+48(FP), DX
+	MOVQ         scaleStride+56(FP), BX
+	MOVQ         steps+72(FP), SI
+	SHLQ         $0x06, SI
+	ADDQ         SI, x+16(FP)
+	MOVQ         at+24(FP), SI
+	MOVQ         (SI), DI
+	ADDQ         x+16(FP), DI
+	MOVQ         8(SI), R8
+	ADDQ         x+16(FP), R8
+	MOVQ         16(SI), R9
+	ADDQ         x+16(FP), R9
+	MOVQ         24(SI), R10
+	ADDQ         x+16(FP), R10
+	MOVQ         table+104(FP), SI
+	VMOVUPS      (SI), Z0
+	VPBROADCASTD upper<>+0(SB), Z1
+	VPBROADCASTD last_bf16<>+0(SB), Z2
+	VPBROADCASTD below_half<>+0(SB), Z3
+	VMOVDQU32    high_nibble<>+0(SB), Z4
+	TESTQ        $0x00000001, part+80(FP)
+	JZ           even
+	VMOVDQU32    low_nibble<>+0(SB), Z4
+
+even:
+	MOVQ ahead+88(FP), R11
+
+pair:
+	MOVQ   steps+72(FP), SI
+	SHLQ   $0x06, SI
+	NEGQ   SI
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+
+step:
+	PREFETCHT1      (R11)
+	ADDQ            line+96(FP), R11
+	VMULPS.BCST     (DX), Z0, Z13
+	VPTESTMD        Z2, Z13, K1
+	VPADDD          Z3, Z13, Z13
+	VPADDD.BCST     one<>+0(SB), Z13, K1, Z13
+	VPANDD          Z1, Z13, Z13
+	VBROADCASTI32X4 (AX), Z14
+	VPSRLVD         Z4, Z14, Z14
+	VPERMPS         Z13, Z14, Z14
+	VMULPS.BCST     (DX)(BX*1), Z0, Z13
+	VPTESTMD        Z2, Z13, K1
+	VPADDD          Z3, Z13, Z13
+	VPADDD.BCST     one<>+0(SB), Z13, K1, Z13
+	VPANDD          Z1, Z13, Z13
+	VBROADCASTI32X4 (AX)(CX*1), Z15
+	VPSRLVD         Z4, Z15, Z15
+	VPERMPS         Z13, Z15, Z15
+	VMOVUPS         (DI)(SI*1), Z13
+	VFMADD231PS     Z14, Z13, Z5
+	VFMADD231PS     Z15, Z13, Z6
+	VMOVUPS         (R8)(SI*1), Z13
+	VFMADD231PS     Z14, Z13, Z7
+	VFMADD231PS     Z15, Z13, Z8
+	VMOVUPS         (R9)(SI*1), Z13
+	VFMADD231PS     Z14, Z13, Z9
+	VFMADD231PS     Z15, Z13, Z10
+	VMOVUPS         (R10)(SI*1), Z13
+	VFMADD231PS     Z14, Z13, Z11
+	VFMADD231PS     Z15, Z13, Z12
+	ADDQ            $0x00000020, AX
+	ADDQ            $0x04, DX
+	ADDQ            $0x40, SI
+	JNZ             step
+	ADDQ            CX, AX
+	ADDQ            BX, DX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), SI
+	VADDPS          (SI), Z5, Z5
+	VADDPS          64(SI), Z6, Z6
+	VADDPS          128(SI), Z7, Z7
+	VADDPS          192(SI), Z8, Z8
+	VADDPS          256(SI), Z9, Z9
+	VADDPS          320(SI), Z10, Z10
+	VADDPS          384(SI), Z11, Z11
+	VADDPS          448(SI), Z12, Z12
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), SI
+	VUNPCKLPS     Z6, Z5, Z13
+	VUNPCKHPS     Z6, Z5, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z8, Z7, Z14
+	VUNPCKHPS     Z8, Z7, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, (SI)
+	VMOVHPS       X14, 64(SI)
+	VUNPCKLPS     Z10, Z9, Z13
+	VUNPCKHPS     Z10, Z9, Z14
+	VADDPS        Z14, Z13, Z13
+	VUNPCKLPS     Z12, Z11, Z14
+	VUNPCKHPS     Z12, Z11, Z15
+	VADDPS        Z15, Z14, Z14
+	VUNPCKLPD     Z14, Z13, Z15
+	VUNPCKHPD     Z14, Z13, Z13
+	VADDPS        Z13, Z15, Z15
+	VEXTRACTF64X4 $0x01, Z15, Y13
+	VADDPS        Y13, Y15, Y13
+	VEXTRACTF32X4 $0x01, Y13, X14
+	VADDPS        X14, X13, X14
+	VMOVLPS       X14, 128(SI)
+	VMOVHPS       X14, 192(SI)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), SI
+	VMOVUPS Z5, (SI)
+	VMOVUPS Z6, 64(SI)
+	VMOVUPS Z7, 128(SI)
+	VMOVUPS Z8, 192(SI)
+	VMOVUPS Z9, 256(SI)
+	VMOVUPS Z10, 320(SI)
+	VMOVUPS Z11, 384(SI)
+	VMOVUPS Z12, 448(SI)
+
+next:
+	ADDQ $0x00000200, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmBatch6CodesBF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+// Requires: AVX, AVX512F, AVX512VL, MMX+
+TEXT ·zmmBatch6CodesBF16(SB), NOSPLIT, $0-112
+	MOVQ         data+32(FP), AX
+	MOVQ         stride+40(FP), CX
+	MOVQ         scales+48(FP), DX
+	MOVQ         scaleStride+56(FP), BX
+	MOVQ         steps+72(FP), SI
+	SHLQ         $0x06, SI
+	ADDQ         SI, x+16(FP)
+	MOVQ         at+24(FP), SI
+	MOVQ         (SI), DI
+	ADDQ         x+16(FP), DI
+	MOVQ         8(SI), R8
+	ADDQ         x+16(FP), R8
+	MOVQ         16(SI), R9
+	ADDQ         x+16(FP), R9
+	MOVQ         24(SI), R10
+	ADDQ         x+16(FP), R10
+	MOVQ         32(SI), R11
+	ADDQ         x+16(FP), R11
+	MOVQ         40(SI), R12
+	ADDQ         x+16(FP), R12
+	MOVQ         table+104(FP), SI
+	VMOVUPS      (SI), Z0
+	VPBROADCASTD upper<>+0(SB), Z1
+	VPBROADCASTD last_bf16<>+0(SB), Z2
+	VPBROADCASTD below_half<>+0(SB), Z3
+	VMOVDQU32    high_nibble<>+0(SB), Z4
+	TESTQ        $0x00000001, part+80(FP)
+	JZ           even
+	VMOVDQU32    low_nibble<>+0(SB), Z4
+
+even:
+	MOVQ ahead+88(FP), R13
+
+pair:
+	MOVQ   steps+72(FP), SI
+	SHLQ   $0x06, SI
+	NEGQ   SI
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+
+step:
+	PREFETCHT1      (R13)
+	ADDQ            line+96(FP), R13
+	VMULPS.BCST     (DX), Z0, Z17
+	VPTESTMD        Z2, Z17, K1
+	VPADDD          Z3, Z17, Z17
+	VPADDD.BCST     one<>+0(SB), Z17, K1, Z17
+	VPANDD          Z1, Z17, Z17
+	VBROADCASTI32X4 (AX), Z18
+	VPSRLVD         Z4, Z18, Z18
+	VPERMPS         Z17, Z18, Z18
+	VMULPS.BCST     (DX)(BX*1), Z0, Z17
+	VPTESTMD        Z2, Z17, K1
+	VPADDD          Z3, Z17, Z17
+	VPADDD.BCST     one<>+0(SB), Z17, K1, Z17
+	VPANDD          Z1, Z17, Z17
+	VBROADCASTI32X4 (AX)(CX*1), Z19
+	VPSRLVD         Z4, Z19, Z19
+	VPERMPS         Z17, Z19, Z19
+	VMOVUPS         (DI)(SI*1), Z17
+	VFMADD231PS     Z18, Z17, Z5
+	VFMADD231PS     Z19, Z17, Z6
+	VMOVUPS         (R8)(SI*1), Z17
+	VFMADD231PS     Z18, Z17, Z7
+	VFMADD231PS     Z19, Z17, Z8
+	VMOVUPS         (R9)(SI*1), Z17
+	VFMADD231PS     Z18, Z17, Z9
+	VFMADD231PS     Z19, Z17, Z10
+	VMOVUPS         (R10)(SI*1), Z17
+	VFMADD231PS     Z18, Z17, Z11
+	VFMADD231PS     Z19, Z17, Z12
+	VMOVUPS         (R11)(SI*1), Z17
+	VFMADD231PS     Z18, Z17, Z13
+	VFMADD231PS     Z19, Z17, Z14
+	VMOVUPS         (R12)(SI*1), Z17
+	VFMADD231PS     Z18, Z17, Z15
+	VFMADD231PS     Z19, Z17, Z16
+	ADDQ            $0x00000020, AX
+	ADDQ            $0x04, DX
+	ADDQ            $0x40, SI
+	JNZ             step
+	ADDQ            CX, AX
+	ADDQ            BX, DX
+	TESTQ           $0x00000002, part+80(FP)
+	JZ              first
+	MOVQ            sums+8(FP), SI
+	VADDPS          (SI), Z5, Z5
+	VADDPS          64(SI), Z6, Z6
+	VADDPS          128(SI), Z7, Z7
+	VADDPS          192(SI), Z8, Z8
+	VADDPS          256(SI), Z9, Z9
+	VADDPS          320(SI), Z10, Z10
+	VADDPS          384(SI), Z11, Z11
+	VADDPS          448(SI), Z12, Z12
+	VADDPS          512(SI), Z13, Z13
+	VADDPS          576(SI), Z14, Z14
+	VADDPS          640(SI), Z15, Z15
+	VADDPS          704(SI), Z16, Z16
+
+first:
+	TESTQ         $0x00000004, part+80(FP)
+	JZ            store
+	MOVQ          y+0(FP), SI
+	VUNPCKLPS     Z6, Z5, Z17
+	VUNPCKHPS     Z6, Z5, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z8, Z7, Z18
+	VUNPCKHPS     Z8, Z7, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, (SI)
+	VMOVHPS       X18, 64(SI)
+	VUNPCKLPS     Z10, Z9, Z17
+	VUNPCKHPS     Z10, Z9, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z12, Z11, Z18
+	VUNPCKHPS     Z12, Z11, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, 128(SI)
+	VMOVHPS       X18, 192(SI)
+	VUNPCKLPS     Z14, Z13, Z17
+	VUNPCKHPS     Z14, Z13, Z18
+	VADDPS        Z18, Z17, Z17
+	VUNPCKLPS     Z16, Z15, Z18
+	VUNPCKHPS     Z16, Z15, Z19
+	VADDPS        Z19, Z18, Z18
+	VUNPCKLPD     Z18, Z17, Z19
+	VUNPCKHPD     Z18, Z17, Z17
+	VADDPS        Z17, Z19, Z19
+	VEXTRACTF64X4 $0x01, Z19, Y17
+	VADDPS        Y17, Y19, Y17
+	VEXTRACTF32X4 $0x01, Y17, X18
+	VADDPS        X18, X17, X18
+	VMOVLPS       X18, 256(SI)
+	VMOVHPS       X18, 320(SI)
+	ADDQ          $0x08, y+0(FP)
+	JMP           next
+
+store:
+	MOVQ    sums+8(FP), SI
+	VMOVUPS Z5, (SI)
+	VMOVUPS Z6, 64(SI)
+	VMOVUPS Z7, 128(SI)
+	VMOVUPS Z8, 192(SI)
+	VMOVUPS Z9, 256(SI)
+	VMOVUPS Z10, 320(SI)
+	VMOVUPS Z11, 384(SI)
+	VMOVUPS Z12, 448(SI)
+	VMOVUPS Z13, 512(SI)
+	VMOVUPS Z14, 576(SI)
+	VMOVUPS Z15, 640(SI)
+	VMOVUPS Z16, 704(SI)
+
+next:
+	ADDQ $0x00000300, sums+8(FP)
+	DECQ pairs+64(FP)
+	JNZ  pair
+	VZEROUPPER
+	RET
+
+// func zmmMul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·zmmMul1x4(SB), NOSPLIT, $0-80
-	MOVQ sums+0(FP), AX
-	MOVQ at+16(FP), CX
-	MOVQ stride+40(FP), DX
-	LEAQ (DX)(DX*2), BX
+	MOVQ w+32(FP), AX
+	MOVQ bytes+48(FP), SI
+	MOVQ stride+40(FP), BX
+	ADDQ SI, AX
+	ADDQ SI, x+8(FP)
+	LEAQ (AX)(BX*1), CX
+	LEAQ (CX)(BX*1), DX
+	LEAQ (DX)(BX*1), BX
+	MOVQ line+72(FP), DI
 	MOVQ ahead+64(FP), R8
 
 rows:
-	MOVQ   (CX), R9
+	MOVQ   at+16(FP), SI
+	MOVQ   (SI), R9
 	ADDQ   x+8(FP), R9
-	MOVQ   w+32(FP), SI
-	MOVQ   groups+48(FP), DI
+	ADDQ   $0x08, at+16(FP)
+	MOVQ   bytes+48(FP), SI
+	NEGQ   SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2107,55 +5922,60 @@ rows:
 
 group:
 	PREFETCHT1  (R8)
-	ADDQ        line+72(FP), R8
-	VMOVUPS     (SI), Z4
-	VMOVUPS     (SI)(DX*1), Z5
-	VMOVUPS     (SI)(DX*2), Z6
-	VMOVUPS     (SI)(BX*1), Z7
-	VMOVUPS     (R9), Z8
+	ADDQ        DI, R8
+	VMOVUPS     (AX)(SI*1), Z4
+	VMOVUPS     (CX)(SI*1), Z5
+	VMOVUPS     (DX)(SI*1), Z6
+	VMOVUPS     (BX)(SI*1), Z7
+	VMOVUPS     (R9)(SI*1), Z8
 	VFMADD231PS Z4, Z8, Z0
 	VFMADD231PS Z5, Z8, Z1
 	VFMADD231PS Z6, Z8, Z2
 	VFMADD231PS Z7, Z8, Z3
-	ADDQ        $0x40, R9
 	ADDQ        $0x40, SI
-	DECQ        DI
 	JNZ         group
+	MOVQ        sums+0(FP), SI
 	CMPB        add+56(FP), $0x00
 	JEQ         store
-	VADDPS      (AX), Z0, Z0
-	VADDPS      64(AX), Z1, Z1
-	VADDPS      128(AX), Z2, Z2
-	VADDPS      192(AX), Z3, Z3
+	VADDPS      (SI), Z0, Z0
+	VADDPS      64(SI), Z1, Z1
+	VADDPS      128(SI), Z2, Z2
+	VADDPS      192(SI), Z3, Z3
 
 store:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	VMOVUPS Z2, 128(AX)
-	VMOVUPS Z3, 192(AX)
-	ADDQ    $0x00000100, AX
-	ADDQ    $0x08, CX
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	VMOVUPS Z2, 128(SI)
+	VMOVUPS Z3, 192(SI)
+	ADDQ    $0x00000100, sums+0(FP)
 	DECQ    times+24(FP)
 	JNZ     rows
 	VZEROUPPER
 	RET
 
-// func zmmMul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// func zmmMul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·zmmMul2x4(SB), NOSPLIT, $0-80
-	MOVQ sums+0(FP), AX
-	MOVQ at+16(FP), CX
-	MOVQ stride+40(FP), DX
-	LEAQ (DX)(DX*2), BX
+	MOVQ w+32(FP), AX
+	MOVQ bytes+48(FP), SI
+	MOVQ stride+40(FP), BX
+	ADDQ SI, AX
+	ADDQ SI, x+8(FP)
+	LEAQ (AX)(BX*1), CX
+	LEAQ (CX)(BX*1), DX
+	LEAQ (DX)(BX*1), BX
+	MOVQ line+72(FP), DI
 	MOVQ ahead+64(FP), R8
 
 rows:
-	MOVQ   (CX), R9
+	MOVQ   at+16(FP), SI
+	MOVQ   (SI), R9
 	ADDQ   x+8(FP), R9
-	MOVQ   8(CX), R10
+	MOVQ   8(SI), R10
 	ADDQ   x+8(FP), R10
-	MOVQ   w+32(FP), SI
-	MOVQ   groups+48(FP), DI
+	ADDQ   $0x10, at+16(FP)
+	MOVQ   bytes+48(FP), SI
+	NEGQ   SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2167,71 +5987,75 @@ rows:
 
 group:
 	PREFETCHT1  (R8)
-	ADDQ        line+72(FP), R8
-	VMOVUPS     (SI), Z8
-	VMOVUPS     (SI)(DX*1), Z9
-	VMOVUPS     (SI)(DX*2), Z10
-	VMOVUPS     (SI)(BX*1), Z11
-	VMOVUPS     (R9), Z12
+	ADDQ        DI, R8
+	VMOVUPS     (AX)(SI*1), Z8
+	VMOVUPS     (CX)(SI*1), Z9
+	VMOVUPS     (DX)(SI*1), Z10
+	VMOVUPS     (BX)(SI*1), Z11
+	VMOVUPS     (R9)(SI*1), Z12
 	VFMADD231PS Z8, Z12, Z0
 	VFMADD231PS Z9, Z12, Z1
 	VFMADD231PS Z10, Z12, Z2
 	VFMADD231PS Z11, Z12, Z3
-	ADDQ        $0x40, R9
-	VMOVUPS     (R10), Z12
+	VMOVUPS     (R10)(SI*1), Z12
 	VFMADD231PS Z8, Z12, Z4
 	VFMADD231PS Z9, Z12, Z5
 	VFMADD231PS Z10, Z12, Z6
 	VFMADD231PS Z11, Z12, Z7
-	ADDQ        $0x40, R10
 	ADDQ        $0x40, SI
-	DECQ        DI
 	JNZ         group
+	MOVQ        sums+0(FP), SI
 	CMPB        add+56(FP), $0x00
 	JEQ         store
-	VADDPS      (AX), Z0, Z0
-	VADDPS      64(AX), Z1, Z1
-	VADDPS      128(AX), Z2, Z2
-	VADDPS      192(AX), Z3, Z3
-	VADDPS      256(AX), Z4, Z4
-	VADDPS      320(AX), Z5, Z5
-	VADDPS      384(AX), Z6, Z6
-	VADDPS      448(AX), Z7, Z7
+	VADDPS      (SI), Z0, Z0
+	VADDPS      64(SI), Z1, Z1
+	VADDPS      128(SI), Z2, Z2
+	VADDPS      192(SI), Z3, Z3
+	VADDPS      256(SI), Z4, Z4
+	VADDPS      320(SI), Z5, Z5
+	VADDPS      384(SI), Z6, Z6
+	VADDPS      448(SI), Z7, Z7
 
 store:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	VMOVUPS Z2, 128(AX)
-	VMOVUPS Z3, 192(AX)
-	VMOVUPS Z4, 256(AX)
-	VMOVUPS Z5, 320(AX)
-	VMOVUPS Z6, 384(AX)
-	VMOVUPS Z7, 448(AX)
-	ADDQ    $0x00000200, AX
-	ADDQ    $0x10, CX
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	VMOVUPS Z2, 128(SI)
+	VMOVUPS Z3, 192(SI)
+	VMOVUPS Z4, 256(SI)
+	VMOVUPS Z5, 320(SI)
+	VMOVUPS Z6, 384(SI)
+	VMOVUPS Z7, 448(SI)
+	ADDQ    $0x00000200, sums+0(FP)
 	DECQ    times+24(FP)
 	JNZ     rows
 	VZEROUPPER
 	RET
 
-// func zmmMul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// func zmmMul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·zmmMul3x4(SB), NOSPLIT, $0-80
-	MOVQ sums+0(FP), AX
-	MOVQ at+16(FP), CX
-	MOVQ stride+40(FP), DX
-	LEAQ (DX)(DX*2), BX
+	MOVQ w+32(FP), AX
+	MOVQ bytes+48(FP), SI
+	MOVQ stride+40(FP), BX
+	ADDQ SI, AX
+	ADDQ SI, x+8(FP)
+	LEAQ (AX)(BX*1), CX
+	LEAQ (CX)(BX*1), DX
+	LEAQ (DX)(BX*1), BX
+	MOVQ line+72(FP), DI
 	MOVQ ahead+64(FP), R8
 
 rows:
-	MOVQ   (CX), R9
+	MOVQ   at+16(FP), SI
+	MOVQ   (SI), R9
 	ADDQ   x+8(FP), R9
-	MOVQ   8(CX), R10
+	MOVQ   8(SI), R10
 	ADDQ   x+8(FP), R10
-	MOVQ   16(CX), R11
+	MOVQ   16(SI), R11
 	ADDQ   x+8(FP), R11
-	MOVQ   w+32(FP), SI
-	MOVQ   groups+48(FP), DI
+	ADDQ   $0x18, at+16(FP)
+	MOVQ   bytes+48(FP), SI
+	NEGQ   SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2247,87 +6071,90 @@ rows:
 
 group:
 	PREFETCHT1  (R8)
-	ADDQ        line+72(FP), R8
-	VMOVUPS     (SI), Z12
-	VMOVUPS     (SI)(DX*1), Z13
-	VMOVUPS     (SI)(DX*2), Z14
-	VMOVUPS     (SI)(BX*1), Z15
-	VMOVUPS     (R9), Z16
+	ADDQ        DI, R8
+	VMOVUPS     (AX)(SI*1), Z12
+	VMOVUPS     (CX)(SI*1), Z13
+	VMOVUPS     (DX)(SI*1), Z14
+	VMOVUPS     (BX)(SI*1), Z15
+	VMOVUPS     (R9)(SI*1), Z16
 	VFMADD231PS Z12, Z16, Z0
 	VFMADD231PS Z13, Z16, Z1
 	VFMADD231PS Z14, Z16, Z2
 	VFMADD231PS Z15, Z16, Z3
-	ADDQ        $0x40, R9
-	VMOVUPS     (R10), Z16
+	VMOVUPS     (R10)(SI*1), Z16
 	VFMADD231PS Z12, Z16, Z4
 	VFMADD231PS Z13, Z16, Z5
 	VFMADD231PS Z14, Z16, Z6
 	VFMADD231PS Z15, Z16, Z7
-	ADDQ        $0x40, R10
-	VMOVUPS     (R11), Z16
+	VMOVUPS     (R11)(SI*1), Z16
 	VFMADD231PS Z12, Z16, Z8
 	VFMADD231PS Z13, Z16, Z9
 	VFMADD231PS Z14, Z16, Z10
 	VFMADD231PS Z15, Z16, Z11
-	ADDQ        $0x40, R11
 	ADDQ        $0x40, SI
-	DECQ        DI
 	JNZ         group
+	MOVQ        sums+0(FP), SI
 	CMPB        add+56(FP), $0x00
 	JEQ         store
-	VADDPS      (AX), Z0, Z0
-	VADDPS      64(AX), Z1, Z1
-	VADDPS      128(AX), Z2, Z2
-	VADDPS      192(AX), Z3, Z3
-	VADDPS      256(AX), Z4, Z4
-	VADDPS      320(AX), Z5, Z5
-	VADDPS      384(AX), Z6, Z6
-	VADDPS      448(AX), Z7, Z7
-	VADDPS      512(AX), Z8, Z8
-	VADDPS      576(AX), Z9, Z9
-	VADDPS      640(AX), Z10, Z10
-	VADDPS      704(AX), Z11, Z11
+	VADDPS      (SI), Z0, Z0
+	VADDPS      64(SI), Z1, Z1
+	VADDPS      128(SI), Z2, Z2
+	VADDPS      192(SI), Z3, Z3
+	VADDPS      256(SI), Z4, Z4
+	VADDPS      320(SI), Z5, Z5
+	VADDPS      384(SI), Z6, Z6
+	VADDPS      448(SI), Z7, Z7
+	VADDPS      512(SI), Z8, Z8
+	VADDPS      576(SI), Z9, Z9
+	VADDPS      640(SI), Z10, Z10
+	VADDPS      704(SI), Z11, Z11
 
 store:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	VMOVUPS Z2, 128(AX)
-	VMOVUPS Z3, 192(AX)
-	VMOVUPS Z4, 256(AX)
-	VMOVUPS Z5, 320(AX)
-	VMOVUPS Z6, 384(AX)
-	VMOVUPS Z7, 448(AX)
-	VMOVUPS Z8, 512(AX)
-	VMOVUPS Z9, 576(AX)
-	VMOVUPS Z10, 640(AX)
-	VMOVUPS Z11, 704(AX)
-	ADDQ    $0x00000300, AX
-	ADDQ    $0x18, CX
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	VMOVUPS Z2, 128(SI)
+	VMOVUPS Z3, 192(SI)
+	VMOVUPS Z4, 256(SI)
+	VMOVUPS Z5, 320(SI)
+	VMOVUPS Z6, 384(SI)
+	VMOVUPS Z7, 448(SI)
+	VMOVUPS Z8, 512(SI)
+	VMOVUPS Z9, 576(SI)
+	VMOVUPS Z10, 640(SI)
+	VMOVUPS Z11, 704(SI)
+	ADDQ    $0x00000300, sums+0(FP)
 	DECQ    times+24(FP)
 	JNZ     rows
 	VZEROUPPER
 	RET
 
-// func zmmMul4x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// func zmmMul4x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·zmmMul4x4(SB), NOSPLIT, $0-80
-	MOVQ sums+0(FP), AX
-	MOVQ at+16(FP), CX
-	MOVQ stride+40(FP), DX
-	LEAQ (DX)(DX*2), BX
+	MOVQ w+32(FP), AX
+	MOVQ bytes+48(FP), SI
+	MOVQ stride+40(FP), BX
+	ADDQ SI, AX
+	ADDQ SI, x+8(FP)
+	LEAQ (AX)(BX*1), CX
+	LEAQ (CX)(BX*1), DX
+	LEAQ (DX)(BX*1), BX
+	MOVQ line+72(FP), DI
 	MOVQ ahead+64(FP), R8
 
 rows:
-	MOVQ   (CX), R9
+	MOVQ   at+16(FP), SI
+	MOVQ   (SI), R9
 	ADDQ   x+8(FP), R9
-	MOVQ   8(CX), R10
+	MOVQ   8(SI), R10
 	ADDQ   x+8(FP), R10
-	MOVQ   16(CX), R11
+	MOVQ   16(SI), R11
 	ADDQ   x+8(FP), R11
-	MOVQ   24(CX), R12
+	MOVQ   24(SI), R12
 	ADDQ   x+8(FP), R12
-	MOVQ   w+32(FP), SI
-	MOVQ   groups+48(FP), DI
+	ADDQ   $0x20, at+16(FP)
+	MOVQ   bytes+48(FP), SI
+	NEGQ   SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2347,103 +6174,105 @@ rows:
 
 group:
 	PREFETCHT1  (R8)
-	ADDQ        line+72(FP), R8
-	VMOVUPS     (SI), Z16
-	VMOVUPS     (SI)(DX*1), Z17
-	VMOVUPS     (SI)(DX*2), Z18
-	VMOVUPS     (SI)(BX*1), Z19
-	VMOVUPS     (R9), Z20
+	ADDQ        DI, R8
+	VMOVUPS     (AX)(SI*1), Z16
+	VMOVUPS     (CX)(SI*1), Z17
+	VMOVUPS     (DX)(SI*1), Z18
+	VMOVUPS     (BX)(SI*1), Z19
+	VMOVUPS     (R9)(SI*1), Z20
 	VFMADD231PS Z16, Z20, Z0
 	VFMADD231PS Z17, Z20, Z1
 	VFMADD231PS Z18, Z20, Z2
 	VFMADD231PS Z19, Z20, Z3
-	ADDQ        $0x40, R9
-	VMOVUPS     (R10), Z20
+	VMOVUPS     (R10)(SI*1), Z20
 	VFMADD231PS Z16, Z20, Z4
 	VFMADD231PS Z17, Z20, Z5
 	VFMADD231PS Z18, Z20, Z6
 	VFMADD231PS Z19, Z20, Z7
-	ADDQ        $0x40, R10
-	VMOVUPS     (R11), Z20
+	VMOVUPS     (R11)(SI*1), Z20
 	VFMADD231PS Z16, Z20, Z8
 	VFMADD231PS Z17, Z20, Z9
 	VFMADD231PS Z18, Z20, Z10
 	VFMADD231PS Z19, Z20, Z11
-	ADDQ        $0x40, R11
-	VMOVUPS     (R12), Z20
+	VMOVUPS     (R12)(SI*1), Z20
 	VFMADD231PS Z16, Z20, Z12
 	VFMADD231PS Z17, Z20, Z13
 	VFMADD231PS Z18, Z20, Z14
 	VFMADD231PS Z19, Z20, Z15
-	ADDQ        $0x40, R12
 	ADDQ        $0x40, SI
-	DECQ        DI
 	JNZ         group
+	MOVQ        sums+0(FP), SI
 	CMPB        add+56(FP), $0x00
 	JEQ         store
-	VADDPS      (AX), Z0, Z0
-	VADDPS      64(AX), Z1, Z1
-	VADDPS      128(AX), Z2, Z2
-	VADDPS      192(AX), Z3, Z3
-	VADDPS      256(AX), Z4, Z4
-	VADDPS      320(AX), Z5, Z5
-	VADDPS      384(AX), Z6, Z6
-	VADDPS      448(AX), Z7, Z7
-	VADDPS      512(AX), Z8, Z8
-	VADDPS      576(AX), Z9, Z9
-	VADDPS      640(AX), Z10, Z10
-	VADDPS      704(AX), Z11, Z11
-	VADDPS      768(AX), Z12, Z12
-	VADDPS      832(AX), Z13, Z13
-	VADDPS      896(AX), Z14, Z14
-	VADDPS      960(AX), Z15, Z15
+	VADDPS      (SI), Z0, Z0
+	VADDPS      64(SI), Z1, Z1
+	VADDPS      128(SI), Z2, Z2
+	VADDPS      192(SI), Z3, Z3
+	VADDPS      256(SI), Z4, Z4
+	VADDPS      320(SI), Z5, Z5
+	VADDPS      384(SI), Z6, Z6
+	VADDPS      448(SI), Z7, Z7
+	VADDPS      512(SI), Z8, Z8
+	VADDPS      576(SI), Z9, Z9
+	VADDPS      640(SI), Z10, Z10
+	VADDPS      704(SI), Z11, Z11
+	VADDPS      768(SI), Z12, Z12
+	VADDPS      832(SI), Z13, Z13
+	VADDPS      896(SI), Z14, Z14
+	VADDPS      960(SI), Z15, Z15
 
 store:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	VMOVUPS Z2, 128(AX)
-	VMOVUPS Z3, 192(AX)
-	VMOVUPS Z4, 256(AX)
-	VMOVUPS Z5, 320(AX)
-	VMOVUPS Z6, 384(AX)
-	VMOVUPS Z7, 448(AX)
-	VMOVUPS Z8, 512(AX)
-	VMOVUPS Z9, 576(AX)
-	VMOVUPS Z10, 640(AX)
-	VMOVUPS Z11, 704(AX)
-	VMOVUPS Z12, 768(AX)
-	VMOVUPS Z13, 832(AX)
-	VMOVUPS Z14, 896(AX)
-	VMOVUPS Z15, 960(AX)
-	ADDQ    $0x00000400, AX
-	ADDQ    $0x20, CX
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	VMOVUPS Z2, 128(SI)
+	VMOVUPS Z3, 192(SI)
+	VMOVUPS Z4, 256(SI)
+	VMOVUPS Z5, 320(SI)
+	VMOVUPS Z6, 384(SI)
+	VMOVUPS Z7, 448(SI)
+	VMOVUPS Z8, 512(SI)
+	VMOVUPS Z9, 576(SI)
+	VMOVUPS Z10, 640(SI)
+	VMOVUPS Z11, 704(SI)
+	VMOVUPS Z12, 768(SI)
+	VMOVUPS Z13, 832(SI)
+	VMOVUPS Z14, 896(SI)
+	VMOVUPS Z15, 960(SI)
+	ADDQ    $0x00000400, sums+0(FP)
 	DECQ    times+24(FP)
 	JNZ     rows
 	VZEROUPPER
 	RET
 
-// func zmmMul5x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// func zmmMul5x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·zmmMul5x4(SB), NOSPLIT, $0-80
-	MOVQ sums+0(FP), AX
-	MOVQ at+16(FP), CX
-	MOVQ stride+40(FP), DX
-	LEAQ (DX)(DX*2), BX
+	MOVQ w+32(FP), AX
+	MOVQ bytes+48(FP), SI
+	MOVQ stride+40(FP), BX
+	ADDQ SI, AX
+	ADDQ SI, x+8(FP)
+	LEAQ (AX)(BX*1), CX
+	LEAQ (CX)(BX*1), DX
+	LEAQ (DX)(BX*1), BX
+	MOVQ line+72(FP), DI
 	MOVQ ahead+64(FP), R8
 
 rows:
-	MOVQ   (CX), R9
+	MOVQ   at+16(FP), SI
+	MOVQ   (SI), R9
 	ADDQ   x+8(FP), R9
-	MOVQ   8(CX), R10
+	MOVQ   8(SI), R10
 	ADDQ   x+8(FP), R10
-	MOVQ   16(CX), R11
+	MOVQ   16(SI), R11
 	ADDQ   x+8(FP), R11
-	MOVQ   24(CX), R12
+	MOVQ   24(SI), R12
 	ADDQ   x+8(FP), R12
-	MOVQ   32(CX), R13
+	MOVQ   32(SI), R13
 	ADDQ   x+8(FP), R13
-	MOVQ   w+32(FP), SI
-	MOVQ   groups+48(FP), DI
+	ADDQ   $0x28, at+16(FP)
+	MOVQ   bytes+48(FP), SI
+	NEGQ   SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2467,119 +6296,120 @@ rows:
 
 group:
 	PREFETCHT1  (R8)
-	ADDQ        line+72(FP), R8
-	VMOVUPS     (SI), Z20
-	VMOVUPS     (SI)(DX*1), Z21
-	VMOVUPS     (SI)(DX*2), Z22
-	VMOVUPS     (SI)(BX*1), Z23
-	VMOVUPS     (R9), Z24
+	ADDQ        DI, R8
+	VMOVUPS     (AX)(SI*1), Z20
+	VMOVUPS     (CX)(SI*1), Z21
+	VMOVUPS     (DX)(SI*1), Z22
+	VMOVUPS     (BX)(SI*1), Z23
+	VMOVUPS     (R9)(SI*1), Z24
 	VFMADD231PS Z20, Z24, Z0
 	VFMADD231PS Z21, Z24, Z1
 	VFMADD231PS Z22, Z24, Z2
 	VFMADD231PS Z23, Z24, Z3
-	ADDQ        $0x40, R9
-	VMOVUPS     (R10), Z24
+	VMOVUPS     (R10)(SI*1), Z24
 	VFMADD231PS Z20, Z24, Z4
 	VFMADD231PS Z21, Z24, Z5
 	VFMADD231PS Z22, Z24, Z6
 	VFMADD231PS Z23, Z24, Z7
-	ADDQ        $0x40, R10
-	VMOVUPS     (R11), Z24
+	VMOVUPS     (R11)(SI*1), Z24
 	VFMADD231PS Z20, Z24, Z8
 	VFMADD231PS Z21, Z24, Z9
 	VFMADD231PS Z22, Z24, Z10
 	VFMADD231PS Z23, Z24, Z11
-	ADDQ        $0x40, R11
-	VMOVUPS     (R12), Z24
+	VMOVUPS     (R12)(SI*1), Z24
 	VFMADD231PS Z20, Z24, Z12
 	VFMADD231PS Z21, Z24, Z13
 	VFMADD231PS Z22, Z24, Z14
 	VFMADD231PS Z23, Z24, Z15
-	ADDQ        $0x40, R12
-	VMOVUPS     (R13), Z24
+	VMOVUPS     (R13)(SI*1), Z24
 	VFMADD231PS Z20, Z24, Z16
 	VFMADD231PS Z21, Z24, Z17
 	VFMADD231PS Z22, Z24, Z18
 	VFMADD231PS Z23, Z24, Z19
-	ADDQ        $0x40, R13
 	ADDQ        $0x40, SI
-	DECQ        DI
 	JNZ         group
+	MOVQ        sums+0(FP), SI
 	CMPB        add+56(FP), $0x00
 	JEQ         store
-	VADDPS      (AX), Z0, Z0
-	VADDPS      64(AX), Z1, Z1
-	VADDPS      128(AX), Z2, Z2
-	VADDPS      192(AX), Z3, Z3
-	VADDPS      256(AX), Z4, Z4
-	VADDPS      320(AX), Z5, Z5
-	VADDPS      384(AX), Z6, Z6
-	VADDPS      448(AX), Z7, Z7
-	VADDPS      512(AX), Z8, Z8
-	VADDPS      576(AX), Z9, Z9
-	VADDPS      640(AX), Z10, Z10
-	VADDPS      704(AX), Z11, Z11
-	VADDPS      768(AX), Z12, Z12
-	VADDPS      832(AX), Z13, Z13
-	VADDPS      896(AX), Z14, Z14
-	VADDPS      960(AX), Z15, Z15
-	VADDPS      1024(AX), Z16, Z16
-	VADDPS      1088(AX), Z17, Z17
-	VADDPS      1152(AX), Z18, Z18
-	VADDPS      1216(AX), Z19, Z19
+	VADDPS      (SI), Z0, Z0
+	VADDPS      64(SI), Z1, Z1
+	VADDPS      128(SI), Z2, Z2
+	VADDPS      192(SI), Z3, Z3
+	VADDPS      256(SI), Z4, Z4
+	VADDPS      320(SI), Z5, Z5
+	VADDPS      384(SI), Z6, Z6
+	VADDPS      448(SI), Z7, Z7
+	VADDPS      512(SI), Z8, Z8
+	VADDPS      576(SI), Z9, Z9
+	VADDPS      640(SI), Z10, Z10
+	VADDPS      704(SI), Z11, Z11
+	VADDPS      768(SI), Z12, Z12
+	VADDPS      832(SI), Z13, Z13
+	VADDPS      896(SI), Z14, Z14
+	VADDPS      960(SI), Z15, Z15
+	VADDPS      1024(SI), Z16, Z16
+	VADDPS      1088(SI), Z17, Z17
+	VADDPS      1152(SI), Z18, Z18
+	VADDPS      1216(SI), Z19, Z19
 
 store:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	VMOVUPS Z2, 128(AX)
-	VMOVUPS Z3, 192(AX)
-	VMOVUPS Z4, 256(AX)
-	VMOVUPS Z5, 320(AX)
-	VMOVUPS Z6, 384(AX)
-	VMOVUPS Z7, 448(AX)
-	VMOVUPS Z8, 512(AX)
-	VMOVUPS Z9, 576(AX)
-	VMOVUPS Z10, 640(AX)
-	VMOVUPS Z11, 704(AX)
-	VMOVUPS Z12, 768(AX)
-	VMOVUPS Z13, 832(AX)
-	VMOVUPS Z14, 896(AX)
-	VMOVUPS Z15, 960(AX)
-	VMOVUPS Z16, 1024(AX)
-	VMOVUPS Z17, 1088(AX)
-	VMOVUPS Z18, 1152(AX)
-	VMOVUPS Z19, 1216(AX)
-	ADDQ    $0x00000500, AX
-	ADDQ    $0x28, CX
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	VMOVUPS Z2, 128(SI)
+	VMOVUPS Z3, 192(SI)
+	VMOVUPS Z4, 256(SI)
+	VMOVUPS Z5, 320(SI)
+	VMOVUPS Z6, 384(SI)
+	VMOVUPS Z7, 448(SI)
+	VMOVUPS Z8, 512(SI)
+	VMOVUPS Z9, 576(SI)
+	VMOVUPS Z10, 640(SI)
+	VMOVUPS Z11, 704(SI)
+	VMOVUPS Z12, 768(SI)
+	VMOVUPS Z13, 832(SI)
+	VMOVUPS Z14, 896(SI)
+	VMOVUPS Z15, 960(SI)
+	VMOVUPS Z16, 1024(SI)
+	VMOVUPS Z17, 1088(SI)
+	VMOVUPS Z18, 1152(SI)
+	VMOVUPS Z19, 1216(SI)
+	ADDQ    $0x00000500, sums+0(FP)
 	DECQ    times+24(FP)
 	JNZ     rows
 	VZEROUPPER
 	RET
 
-// func zmmMul6x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// func zmmMul6x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·zmmMul6x4(SB), NOSPLIT, $0-80
-	MOVQ sums+0(FP), AX
-	MOVQ at+16(FP), CX
-	MOVQ stride+40(FP), DX
-	LEAQ (DX)(DX*2), BX
+	MOVQ w+32(FP), AX
+	MOVQ bytes+48(FP), SI
+	MOVQ stride+40(FP), BX
+	ADDQ SI, AX
+	ADDQ SI, x+8(FP)
+	LEAQ (AX)(BX*1), CX
+	LEAQ (CX)(BX*1), DX
+	LEAQ (DX)(BX*1), BX
+	MOVQ line+72(FP), DI
 	MOVQ ahead+64(FP), R8
 
 rows:
-	MOVQ   (CX), R9
+	MOVQ   at+16(FP), SI
+	MOVQ   (SI), R9
 	ADDQ   x+8(FP), R9
-	MOVQ   8(CX), R10
+	MOVQ   8(SI), R10
 	ADDQ   x+8(FP), R10
-	MOVQ   16(CX), R11
+	MOVQ   16(SI), R11
 	ADDQ   x+8(FP), R11
-	MOVQ   24(CX), R12
+	MOVQ   24(SI), R12
 	ADDQ   x+8(FP), R12
-	MOVQ   32(CX), R13
+	MOVQ   32(SI), R13
 	ADDQ   x+8(FP), R13
-	MOVQ   40(CX), R14
+	MOVQ   40(SI), R14
 	ADDQ   x+8(FP), R14
-	MOVQ   w+32(FP), SI
-	MOVQ   groups+48(FP), DI
+	ADDQ   $0x30, at+16(FP)
+	MOVQ   bytes+48(FP), SI
+	NEGQ   SI
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2607,104 +6437,97 @@ rows:
 
 group:
 	PREFETCHT1  (R8)
-	ADDQ        line+72(FP), R8
-	VMOVUPS     (SI), Z24
-	VMOVUPS     (SI)(DX*1), Z25
-	VMOVUPS     (SI)(DX*2), Z26
-	VMOVUPS     (SI)(BX*1), Z27
-	VMOVUPS     (R9), Z28
+	ADDQ        DI, R8
+	VMOVUPS     (AX)(SI*1), Z24
+	VMOVUPS     (CX)(SI*1), Z25
+	VMOVUPS     (DX)(SI*1), Z26
+	VMOVUPS     (BX)(SI*1), Z27
+	VMOVUPS     (R9)(SI*1), Z28
 	VFMADD231PS Z24, Z28, Z0
 	VFMADD231PS Z25, Z28, Z1
 	VFMADD231PS Z26, Z28, Z2
 	VFMADD231PS Z27, Z28, Z3
-	ADDQ        $0x40, R9
-	VMOVUPS     (R10), Z28
+	VMOVUPS     (R10)(SI*1), Z28
 	VFMADD231PS Z24, Z28, Z4
 	VFMADD231PS Z25, Z28, Z5
 	VFMADD231PS Z26, Z28, Z6
 	VFMADD231PS Z27, Z28, Z7
-	ADDQ        $0x40, R10
-	VMOVUPS     (R11), Z28
+	VMOVUPS     (R11)(SI*1), Z28
 	VFMADD231PS Z24, Z28, Z8
 	VFMADD231PS Z25, Z28, Z9
 	VFMADD231PS Z26, Z28, Z10
 	VFMADD231PS Z27, Z28, Z11
-	ADDQ        $0x40, R11
-	VMOVUPS     (R12), Z28
+	VMOVUPS     (R12)(SI*1), Z28
 	VFMADD231PS Z24, Z28, Z12
 	VFMADD231PS Z25, Z28, Z13
 	VFMADD231PS Z26, Z28, Z14
 	VFMADD231PS Z27, Z28, Z15
-	ADDQ        $0x40, R12
-	VMOVUPS     (R13), Z28
+	VMOVUPS     (R13)(SI*1), Z28
 	VFMADD231PS Z24, Z28, Z16
 	VFMADD231PS Z25, Z28, Z17
 	VFMADD231PS Z26, Z28, Z18
 	VFMADD231PS Z27, Z28, Z19
-	ADDQ        $0x40, R13
-	VMOVUPS     (R14), Z28
+	VMOVUPS     (R14)(SI*1), Z28
 	VFMADD231PS Z24, Z28, Z20
 	VFMADD231PS Z25, Z28, Z21
 	VFMADD231PS Z26, Z28, Z22
 	VFMADD231PS Z27, Z28, Z23
-	ADDQ        $0x40, R14
 	ADDQ        $0x40, SI
-	DECQ        DI
 	JNZ         group
+	MOVQ        sums+0(FP), SI
 	CMPB        add+56(FP), $0x00
 	JEQ         store
-	VADDPS      (AX), Z0, Z0
-	VADDPS      64(AX), Z1, Z1
-	VADDPS      128(AX), Z2, Z2
-	VADDPS      192(AX), Z3, Z3
-	VADDPS      256(AX), Z4, Z4
-	VADDPS      320(AX), Z5, Z5
-	VADDPS      384(AX), Z6, Z6
-	VADDPS      448(AX), Z7, Z7
-	VADDPS      512(AX), Z8, Z8
-	VADDPS      576(AX), Z9, Z9
-	VADDPS      640(AX), Z10, Z10
-	VADDPS      704(AX), Z11, Z11
-	VADDPS      768(AX), Z12, Z12
-	VADDPS      832(AX), Z13, Z13
-	VADDPS      896(AX), Z14, Z14
-	VADDPS      960(AX), Z15, Z15
-	VADDPS      1024(AX), Z16, Z16
-	VADDPS      1088(AX), Z17, Z17
-	VADDPS      1152(AX), Z18, Z18
-	VADDPS      1216(AX), Z19, Z19
-	VADDPS      1280(AX), Z20, Z20
-	VADDPS      1344(AX), Z21, Z21
-	VADDPS      1408(AX), Z22, Z22
-	VADDPS      1472(AX), Z23, Z23
+	VADDPS      (SI), Z0, Z0
+	VADDPS      64(SI), Z1, Z1
+	VADDPS      128(SI), Z2, Z2
+	VADDPS      192(SI), Z3, Z3
+	VADDPS      256(SI), Z4, Z4
+	VADDPS      320(SI), Z5, Z5
+	VADDPS      384(SI), Z6, Z6
+	VADDPS      448(SI), Z7, Z7
+	VADDPS      512(SI), Z8, Z8
+	VADDPS      576(SI), Z9, Z9
+	VADDPS      640(SI), Z10, Z10
+	VADDPS      704(SI), Z11, Z11
+	VADDPS      768(SI), Z12, Z12
+	VADDPS      832(SI), Z13, Z13
+	VADDPS      896(SI), Z14, Z14
+	VADDPS      960(SI), Z15, Z15
+	VADDPS      1024(SI), Z16, Z16
+	VADDPS      1088(SI), Z17, Z17
+	VADDPS      1152(SI), Z18, Z18
+	VADDPS      1216(SI), Z19, Z19
+	VADDPS      1280(SI), Z20, Z20
+	VADDPS      1344(SI), Z21, Z21
+	VADDPS      1408(SI), Z22, Z22
+	VADDPS      1472(SI), Z23, Z23
 
 store:
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	VMOVUPS Z2, 128(AX)
-	VMOVUPS Z3, 192(AX)
-	VMOVUPS Z4, 256(AX)
-	VMOVUPS Z5, 320(AX)
-	VMOVUPS Z6, 384(AX)
-	VMOVUPS Z7, 448(AX)
-	VMOVUPS Z8, 512(AX)
-	VMOVUPS Z9, 576(AX)
-	VMOVUPS Z10, 640(AX)
-	VMOVUPS Z11, 704(AX)
-	VMOVUPS Z12, 768(AX)
-	VMOVUPS Z13, 832(AX)
-	VMOVUPS Z14, 896(AX)
-	VMOVUPS Z15, 960(AX)
-	VMOVUPS Z16, 1024(AX)
-	VMOVUPS Z17, 1088(AX)
-	VMOVUPS Z18, 1152(AX)
-	VMOVUPS Z19, 1216(AX)
-	VMOVUPS Z20, 1280(AX)
-	VMOVUPS Z21, 1344(AX)
-	VMOVUPS Z22, 1408(AX)
-	VMOVUPS Z23, 1472(AX)
-	ADDQ    $0x00000600, AX
-	ADDQ    $0x30, CX
+	VMOVUPS Z0, (SI)
+	VMOVUPS Z1, 64(SI)
+	VMOVUPS Z2, 128(SI)
+	VMOVUPS Z3, 192(SI)
+	VMOVUPS Z4, 256(SI)
+	VMOVUPS Z5, 320(SI)
+	VMOVUPS Z6, 384(SI)
+	VMOVUPS Z7, 448(SI)
+	VMOVUPS Z8, 512(SI)
+	VMOVUPS Z9, 576(SI)
+	VMOVUPS Z10, 640(SI)
+	VMOVUPS Z11, 704(SI)
+	VMOVUPS Z12, 768(SI)
+	VMOVUPS Z13, 832(SI)
+	VMOVUPS Z14, 896(SI)
+	VMOVUPS Z15, 960(SI)
+	VMOVUPS Z16, 1024(SI)
+	VMOVUPS Z17, 1088(SI)
+	VMOVUPS Z18, 1152(SI)
+	VMOVUPS Z19, 1216(SI)
+	VMOVUPS Z20, 1280(SI)
+	VMOVUPS Z21, 1344(SI)
+	VMOVUPS Z22, 1408(SI)
+	VMOVUPS Z23, 1472(SI)
+	ADDQ    $0x00000600, sums+0(FP)
 	DECQ    times+24(FP)
 	JNZ     rows
 	VZEROUPPER

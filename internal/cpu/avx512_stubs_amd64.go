@@ -164,47 +164,231 @@ func zmmDecodeCodesF16(dst *float32, panel int, data *byte, scales *byte, rows i
 //go:noescape
 func zmmDecodeCodesBF16(dst *float32, panel int, data *byte, scales *byte, rows int, steps int, table *[16]float32)
 
-// zmmMul1x4 multiplies 1*times rows of 16*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
-// sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
-// asks for a line of memory, from ahead on, line bytes apart.
+// zmmBatch4MXFP4 multiplies a chain of 4 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
 //
 //go:noescape
-func zmmMul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+func zmmBatch4MXFP4(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
 
-// zmmMul2x4 multiplies 2*times rows of 16*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
-// sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
-// asks for a line of memory, from ahead on, line bytes apart.
+// zmmBatch6MXFP4 multiplies a chain of 6 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
 //
 //go:noescape
-func zmmMul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+func zmmBatch6MXFP4(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
 
-// zmmMul3x4 multiplies 3*times rows of 16*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
-// sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
-// asks for a line of memory, from ahead on, line bytes apart.
+// zmmBatch4MXFP4GGML multiplies a chain of 4 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
 //
 //go:noescape
-func zmmMul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+func zmmBatch4MXFP4GGML(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
 
-// zmmMul4x4 multiplies 4*times rows of 16*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
-// sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
-// asks for a line of memory, from ahead on, line bytes apart.
+// zmmBatch6MXFP4GGML multiplies a chain of 6 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
 //
 //go:noescape
-func zmmMul4x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+func zmmBatch6MXFP4GGML(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
 
-// zmmMul5x4 multiplies 5*times rows of 16*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
-// sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
-// asks for a line of memory, from ahead on, line bytes apart.
+// zmmBatch4MXFP4Ollama multiplies a chain of 4 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
 //
 //go:noescape
-func zmmMul5x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+func zmmBatch4MXFP4Ollama(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
 
-// zmmMul6x4 multiplies 6*times rows of 16*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// zmmBatch6MXFP4Ollama multiplies a chain of 6 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch6MXFP4Ollama(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch4BF16 multiplies a chain of 4 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch4BF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch6BF16 multiplies a chain of 6 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch6BF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch8BF16 multiplies a chain of 8 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch8BF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch4F16 multiplies a chain of 4 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch4F16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch6F16 multiplies a chain of 6 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch6F16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch8F16 multiplies a chain of 8 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch8F16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch4F32 multiplies a chain of 4 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch4F32(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch6F32 multiplies a chain of 6 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch6F32(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch4Q8_0 multiplies a chain of 4 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch4Q8_0(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch6Q8_0 multiplies a chain of 6 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch6Q8_0(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch8Q8_0 multiplies a chain of 8 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch8Q8_0(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch4CodesF32 multiplies a chain of 4 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch4CodesF32(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch6CodesF32 multiplies a chain of 6 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch6CodesF32(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch4CodesF16 multiplies a chain of 4 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch4CodesF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch6CodesF16 multiplies a chain of 6 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch6CodesF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch4CodesBF16 multiplies a chain of 4 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch4CodesBF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmBatch6CodesBF16 multiplies a chain of 6 rows of activations, at[i] bytes from x, by pairs of rows of weights, stride and
+// scaleStride bytes apart: of each 64 weights those of a chain, which are the even ones of the half that data and
+// scales begin with or, with part&1, the odd ones. With part&2, sums are added; with part&4, results go to y, sixteen for
+// each row of activations, otherwise to sums. Each step asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmBatch6CodesBF16(y *[128]float32, sums *float32, x *float32, at *[8]int, data *byte, stride int, scales *byte, scaleStride int, pairs int, steps int, part int, ahead *byte, line int, table *[16]float32)
+
+// zmmMul1x4 multiplies 1*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
 // sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
 // asks for a line of memory, from ahead on, line bytes apart.
 //
 //go:noescape
-func zmmMul6x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+func zmmMul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
+
+// zmmMul2x4 multiplies 2*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
+// asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmMul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
+
+// zmmMul3x4 multiplies 3*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
+// asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmMul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
+
+// zmmMul4x4 multiplies 4*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
+// asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmMul4x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
+
+// zmmMul5x4 multiplies 5*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
+// asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmMul5x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
+
+// zmmMul6x4 multiplies 6*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group
+// asks for a line of memory, from ahead on, line bytes apart.
+//
+//go:noescape
+func zmmMul6x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 
 // zmmReduceRows adds the sixteen lanes of four sums a row, and writes four results a row, rows of y stride bytes apart.
 //

@@ -43,7 +43,7 @@ func TestProducts(t *testing.T) {
 			if f.BlockElems() == 1 {
 				widths = append(widths, 1, 5, 7, 8, 9, 31, 50, 519, 1025)
 			}
-			batches := []int{1, 2, 3, 4, 5, 6, 7, 11, 49, 50}
+			batches := []int{1, 2, 3, 4, 5, 6, 7, 8, 11, 14, 21, 49, 50}
 			if testmodel.Race { // twenty times slower; the arithmetic has no goroutines
 				widths, batches = widths[:3], []int{1, 50}
 			}

@@ -15,6 +15,9 @@ type loops struct {
 	rows   []rowKernel  // by format
 	codes  []codeKernel // bitsandbytes' codes by what they are rounded to
 	tabled *rowKernel   // codes rounded to BF16, with a table for each step of 64, where there are no such codes above
+
+	batches     []batchLoops // by format
+	codeBatches []batchLoops // by what codes are rounded to
 }
 
 // rowKernel is the loops for a format.
@@ -75,13 +78,33 @@ func hasCodes(p *dtype.Plane) bool {
 }
 
 func (l *loops) direct(w *worker, x []float32, rows []int32, n int, p *dtype.Plane, first, r int) bool {
-	if n > l.few {
+	b := l.batch(p)
+	if n > l.few && (b == nil || n > b.most) {
 		return false
 	}
 	s, ok := l.stream(w, p, first, r)
-	if !ok {
+	switch {
+	case !ok:
 		return false
+	case b == nil || n < l.few:
+		l.dots(w, &s, x, rows, n, p, r)
+		return true
 	}
+	even := r &^ 1 // pairs of rows
+	if even > 0 {
+		b.multiply(w, &s, x, rows, n, l.order.width(p.Cols), even, following(p, first+r, r))
+	}
+	if even < r {
+		s, _ = l.stream(w, p, first+even, 1)
+		defer func(y []float32) { w.y = y }(w.y) // also where memory faults
+		w.y = w.y[even:]
+		l.dots(w, &s, x, rows, n, p, 1)
+	}
+	return true
+}
+
+// dots multiplies r rows of the stream by one row of activations or two at a time.
+func (l *loops) dots(w *worker, s *stream, x []float32, rows []int32, n int, p *dtype.Plane, r int) {
 	width := l.order.width(p.Cols)
 	panel := 4 * width / chains
 	at := func(i int) *float32 {
@@ -103,7 +126,6 @@ func (l *loops) direct(w *worker, x []float32, rows []int32, n int, p *dtype.Pla
 			s.dot(y, at(i), panel, s.data, s.scales, r, s.steps)
 		}
 	}
-	return true
 }
 
 func (l *loops) decode(w *worker, dst []float32, p *dtype.Plane, first, n int) {

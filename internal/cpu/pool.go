@@ -32,6 +32,8 @@ type worker struct {
 	tables [][32]byte            // and the values of codes under them
 	draw   drawScratch
 
+	batch batchScratch // of a few rows of activations
+
 	codes      []int8    // a row of weights that are integers
 	codeScales []float32 // and of their scales, one for 32
 

@@ -15,8 +15,10 @@ func selfTest(k *kernels) error {
 	c := newChecker(k, 1)
 	for _, f := range checkedFormats() {
 		p := c.plane(f, 7, 128, 0)
-		if err := c.product(&p, 5); err != nil {
-			return fmt.Errorf("%v: %w", f, err)
+		for _, batch := range []int{2, 5, 8, 29} { // sizes for which levels have other loops
+			if err := c.product(&p, batch); err != nil {
+				return fmt.Errorf("%v: %w", f, err)
+			}
 		}
 	}
 	for _, f := range integerFormats() {

@@ -2,7 +2,10 @@
 
 package cpu
 
-// tileScratch is what no level here needs.
-type tileScratch struct{}
+// tileScratch and batchScratch are what no level here needs.
+type (
+	tileScratch  struct{}
+	batchScratch struct{}
+)
 
 func newTileScratch(int) *tileScratch { return nil }

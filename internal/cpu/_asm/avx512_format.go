@@ -18,21 +18,32 @@ import (
 // the bytes by VPMOVZXBD would take three to one.
 func formats16() []format {
 	all := []format{
-		{name: "MXFP4", bytes: 32, scales: 2, setup: mxfp4Constants, decode: decodeMXFP4(16, func(b int, _, scale Mem) Mem { return scale.Offset(b) })},
-		{name: "MXFP4GGML", bytes: 34, setup: ggmlConstants, decode: decodeGGML},
-		{name: "MXFP4Ollama", bytes: 34, setup: mxfp4Constants, decode: decodeMXFP4(17, func(b int, data, _ Mem) Mem { return data.Offset(17 * b) })},
-		{name: "BF16", bytes: 128, setup: wordPairs, decode: decodeBF16x16},
-		{name: "F16", bytes: 128, setup: evensAndOdds, decode: decodePairs(func(src Mem, at int, v VecVirtual) { VCVTPH2PS(src.Offset(2*at), v) })},
-		{name: "F32", bytes: 256, setup: evensAndOdds, decode: decodePairs(func(src Mem, at int, v VecVirtual) { VMOVUPS(src.Offset(4*at), v) })},
-		{name: "Q8_0", bytes: 68, setup: wordPairs, decode: decodeQ8x16},
+		{name: "MXFP4", bytes: 32, scales: 2, setup: mxfp4Constants, half: halfMXFP4(0, func(_, scale Mem) Mem { return scale }), quarter: quarterMXFP4},
+		{name: "MXFP4GGML", bytes: 34, setup: ggmlConstants, half: halfGGML, quarter: quarterGGML},
+		{name: "MXFP4Ollama", bytes: 34, setup: mxfp4Constants, half: halfMXFP4(1, func(data, _ Mem) Mem { return data }), quarter: quarterOllama},
+		{name: "BF16", bytes: 128, setup: wordPairs, half: halfBF16, quarter: quarterBF16},
+		{name: "F16", bytes: 128, setup: evensAndOdds, half: halfPairs(loadF16), quarter: quarterPairs(loadF16)},
+		{name: "F32", bytes: 256, setup: evensAndOdds, half: halfPairs(loadF32), quarter: quarterPairs(loadF32)},
+		{name: "Q8_0", bytes: 68, setup: q8Constants, half: halfQ8, quarter: quarterQ8},
 		codes16("CodesF32", nil, func(constants, VecVirtual) {}),
 		codes16("CodesF16", nil, roundF16x16),
 		codes16("CodesBF16", bf16Rounding, roundBF16x16),
 	}
 	for i := range all {
-		all[i].wide = true
+		f := &all[i]
+		f.wide = true
+		if f.decode == nil {
+			f.decode = f.bothHalves
+		}
 	}
 	return all
+}
+
+// bothHalves emits a step.
+func (f format) bothHalves(c constants, data, scale Mem, emit func(int, VecVirtual)) {
+	for b := range 2 {
+		f.half(c, data.Offset(b*f.bytes/2), scale.Offset(b*f.scales/2), func(k int, v VecVirtual) { emit(2*b+k, v) })
+	}
 }
 
 // broadcast32 fills a register with a constant of 32 bits.
@@ -44,13 +55,17 @@ func broadcast32(name string, bits uint32) VecVirtual {
 
 // lanes16 loads a constant for each lane.
 func lanes16(name string, lane func(i int) uint32) VecVirtual {
+	v := ZMM()
+	VMOVDQU32(lanes16At(name, lane), v)
+	return v
+}
+
+func lanes16At(name string, lane func(i int) uint32) Mem {
 	var b []byte
 	for i := range 16 {
 		b = binary.LittleEndian.AppendUint32(b, lane(i))
 	}
-	v := ZMM()
-	VMOVDQU32(global(name, b), v)
-	return v
+	return global(name, b)
 }
 
 // pairOf is the pair of weights, 2i and 2i+1, that lane l takes.
@@ -62,16 +77,14 @@ func wordPairs() (c constants) {
 	return c
 }
 
-// decodeBF16x16: a word holds an even weight in its lower half and an odd one in its upper half.
-func decodeBF16x16(c constants, data, _ Mem, emit func(int, VecVirtual)) {
-	for b := range 2 {
-		even, odd := ZMM(), ZMM()
-		VPERMD(data.Offset(64*b), c.place[0], odd)
-		VPSLLD(Imm(16), odd, even)
-		VPANDD(c.upper, odd, odd)
-		emit(2*b, even)
-		emit(2*b+1, odd)
-	}
+// halfBF16: a word holds an even weight in its lower half and an odd one in its upper half.
+func halfBF16(c constants, data, _ Mem, emit func(int, VecVirtual)) {
+	even, odd := ZMM(), ZMM()
+	VPERMD(data, c.place[0], odd)
+	VPSLLD(Imm(16), odd, even)
+	VPANDD(c.upper, odd, odd)
+	emit(0, even)
+	emit(1, odd)
 }
 
 func evensAndOdds() (c constants) {
@@ -80,43 +93,50 @@ func evensAndOdds() (c constants) {
 	return c
 }
 
-// decodePairs sorts weights that are loaded in their own order.
-func decodePairs(load func(src Mem, at int, v VecVirtual)) func(constants, Mem, Mem, func(int, VecVirtual)) {
+func loadF16(src Mem, at int, v VecVirtual) { VCVTPH2PS(src.Offset(2*at), v) }
+
+func loadF32(src Mem, at int, v VecVirtual) { VMOVUPS(src.Offset(4*at), v) }
+
+// halfPairs sorts weights that are loaded in their own order.
+func halfPairs(load func(src Mem, at int, v VecVirtual)) func(constants, Mem, Mem, func(int, VecVirtual)) {
 	return func(c constants, data, _ Mem, emit func(int, VecVirtual)) {
-		for b := range 2 {
-			low, high, even := ZMM(), ZMM(), ZMM()
-			load(data, 32*b, low)
-			load(data, 32*b+16, high)
-			VMOVAPS(low, even)
-			VPERMT2PS(high, c.place[0], even)
-			VPERMT2PS(high, c.place[1], low)
-			emit(2*b, even)
-			emit(2*b+1, low)
-		}
+		low, high, even := ZMM(), ZMM(), ZMM()
+		load(data, 0, low)
+		load(data, 16, high)
+		VMOVAPS(low, even)
+		VPERMT2PS(high, c.place[0], even)
+		VPERMT2PS(high, c.place[1], low)
+		emit(0, even)
+		emit(1, low)
 	}
 }
 
-// decodeQ8x16: blocks of a scale in F16 and 32 signed bytes, two of them in a lane. The first is converted where a shift
-// leaves it, 2^24 times too large, with the scale as much too small: powers of two change no digit, and a product of 8 and
-// 11 bits is exact.
-func decodeQ8x16(c constants, data, _ Mem, emit func(int, VecVirtual)) {
-	for b := range 2 {
-		block := data.Offset(34 * b)
-		scale, small, even, odd := ZMM(), ZMM(), ZMM(), ZMM()
-		VCVTPH2PS(block, scale.AsX()) // and three more, which are bytes of the block
-		VBROADCASTSS(scale.AsX(), scale)
-		VMULPS_BCST(constant(1.0/(1<<24)), scale, small)
-		VPMOVSXWD(block.Offset(2), odd)
-		VPERMD(odd, c.place[0], odd)
-		VPSLLD(Imm(24), odd, even)
-		VPSRAD(Imm(8), odd, odd)
-		VCVTDQ2PS(even, even)
-		VCVTDQ2PS(odd, odd)
-		VMULPS(small, even, even)
-		VMULPS(scale, odd, odd)
-		emit(2*b, even)
-		emit(2*b+1, odd)
-	}
+func q8Constants() (c constants) {
+	c.tables = GP64()
+	LEAQ(NewDataAddr(Symbol{Name: "·q8Scales"}, 0), c.tables)
+	c.place[0] = lanes16("upper_pairs", func(l int) uint32 { return pairOf(l) << 16 })
+	c.upper = broadcast32("top_byte", 0xFF000000)
+	c.words = upperWords()
+	return c
+}
+
+// halfQ8: a block of a scale in F16 and 32 signed bytes, two of them in a lane. They are converted where they are the top
+// of a word, 2^24 times too large, with scales as much too small: powers of two change no digit, and a product of 8 and 11
+// bits is exact. These scales come from a table: to convert one and to spread it takes as long as five of the weights.
+func halfQ8(c constants, block, _ Mem, emit func(int, VecVirtual)) {
+	i, scale, even, odd := GP64(), ZMM(), ZMM(), ZMM()
+	MOVWQZX(block, i)
+	VBROADCASTSS(Mem{Base: c.tables, Index: i, Scale: 4}, scale)
+	VMOVDQU32(block.Offset(2), odd.AsY())
+	VPERMW_Z(odd, c.place[0], c.words, odd)
+	VPSLLD(Imm(8), odd, even)
+	VPANDD(c.upper, odd, odd)
+	VCVTDQ2PS(even, even)
+	VCVTDQ2PS(odd, odd)
+	VMULPS(scale, even, even)
+	VMULPS(scale, odd, odd)
+	emit(0, even)
+	emit(1, odd)
 }
 
 // nibbleShifts are the counts that bring a lane's weight to the bottom of its word: those for k 0 and for k 1.
@@ -139,14 +159,14 @@ func mxfp4Constants() constants {
 }
 
 // lookUpHalf finds the weights of half a step in the table.
-func (c constants) lookUpHalf(codes, table VecVirtual, b int, emit func(int, VecVirtual)) {
+func (c constants) lookUpHalf(codes, table VecVirtual, emit func(int, VecVirtual)) {
 	even, odd := ZMM(), ZMM()
 	VPSRLVD(c.place[0], codes, even)
 	VPSRLVD(c.place[1], codes, odd)
 	VPERMPS(table, even, even)
 	VPERMPS(table, odd, odd)
-	emit(2*b, even)
-	emit(2*b+1, odd)
+	emit(0, even)
+	emit(1, odd)
 }
 
 // scaled loads the values under the scale at the place.
@@ -158,16 +178,14 @@ func (c constants) scaled(scale Mem) VecVirtual {
 	return table
 }
 
-// decodeMXFP4: blocks whose byte j has element 2j in its lower nibble and 2j+1 in its higher one, size bytes apart, their
-// codes at the end of these.
-func decodeMXFP4(size int, scale func(b int, data, scale Mem) Mem) func(constants, Mem, Mem, func(int, VecVirtual)) {
+// halfMXFP4: a block whose byte j has element 2j in its lower nibble and 2j+1 in its higher one, so many bytes behind
+// its beginning.
+func halfMXFP4(codesAt int, scale func(data, scale Mem) Mem) func(constants, Mem, Mem, func(int, VecVirtual)) {
 	return func(c constants, data, scales Mem, emit func(int, VecVirtual)) {
-		for b := range 2 {
-			table := c.scaled(scale(b, data, scales))
-			codes := ZMM()
-			VBROADCASTI32X4(data.Offset(size*(b+1)-16), codes)
-			c.lookUpHalf(codes, table, b, emit)
-		}
+		table := c.scaled(scale(data, scales))
+		codes := ZMM()
+		VBROADCASTI32X4(data.Offset(codesAt), codes)
+		c.lookUpHalf(codes, table, emit)
 	}
 }
 
@@ -175,28 +193,28 @@ func decodeMXFP4(size int, scale func(b int, data, scale Mem) Mem) func(constant
 // bit the nibble, and q a word of the pair and two of its bytes.
 func ggmlConstants() constants {
 	c := scaledTables()
-	shift := func(l int) uint32 { return uint32(l/4%2*16 + l%4/2*4) }
-	c.place[0] = lanes16("ggml_even", shift)
-	c.place[1] = lanes16("ggml_odd", func(l int) uint32 { return shift(l) + 8 })
-	c.place[2] = lanes16("ggml_words", func(l int) uint32 { return uint32(l%2*2 + l/8) })
+	c.place[0] = lanes16("ggml_even", ggmlShift)
+	c.place[1] = lanes16("ggml_odd", func(l int) uint32 { return ggmlShift(l) + 8 })
+	c.place[2] = lanes16("ggml_words", ggmlWord)
 	return c
 }
 
-func decodeGGML(c constants, data, _ Mem, emit func(int, VecVirtual)) {
-	for b := range 2 {
-		table := c.scaled(data.Offset(17 * b))
-		codes := ZMM()
-		VBROADCASTI32X4(data.Offset(17*b+1), codes)
-		VPERMD(codes, c.place[2], codes)
-		c.lookUpHalf(codes, table, b, emit)
-	}
+func ggmlShift(l int) uint32 { return uint32(l/4%2*16 + l%4/2*4) }
+
+func ggmlWord(l int) uint32 { return uint32(l%2*2 + l/8) }
+
+func halfGGML(c constants, block, _ Mem, emit func(int, VecVirtual)) {
+	table := c.scaled(block)
+	codes := ZMM()
+	VBROADCASTI32X4(block.Offset(1), codes)
+	VPERMD(codes, c.place[2], codes)
+	c.lookUpHalf(codes, table, emit)
 }
 
 // codes16 are bitsandbytes' NF4 and FP4, the first element of a byte in its high nibble: sixteen float32 times a step's
 // scale, rounded to the tensor's own type, are the table of the step.
 func codes16(name string, rounding func(c *constants), round func(c constants, table VecVirtual)) format {
-	setup := func() (c constants) {
-		c.place[1], c.place[0] = nibbleShifts()
+	values := func() (c constants) {
 		c.table = ZMM()
 		VMOVUPS(Mem{Base: Load(Param("table"), GP64())}, c.table)
 		if rounding != nil {
@@ -204,16 +222,30 @@ func codes16(name string, rounding func(c *constants), round func(c constants, t
 		}
 		return c
 	}
-	return format{name: name, bytes: 32, scales: 4, table: true, setup: setup, decode: func(c constants, data, scale Mem, emit func(int, VecVirtual)) {
+	setup := func() constants {
+		c := values()
+		c.place[1], c.place[0] = nibbleShifts()
+		return c
+	}
+	scaled := func(c constants, scale Mem) VecVirtual {
 		table := ZMM()
 		VMULPS_BCST(scale, c.table, table)
 		round(c, table)
+		return table
+	}
+	decode := func(c constants, data, scale Mem, emit func(int, VecVirtual)) {
+		table := scaled(c, scale)
 		for b := range 2 {
 			codes := ZMM()
 			VBROADCASTI32X4(data.Offset(16*b), codes)
-			c.lookUpHalf(codes, table, b, emit)
+			c.lookUpHalf(codes, table, func(k int, v VecVirtual) { emit(2*b+k, v) })
 		}
-	}}
+	}
+	quarter := func() (odd func(), decode func(data, scale Mem) VecVirtual) {
+		c := values()
+		return quarterCodes(highFirst, [2]string{nibbles[1], nibbles[0]}, asTheyAre, func(_, scale Mem) VecVirtual { return scaled(c, scale) }, 0)
+	}
+	return format{name: name, bytes: 32, scales: 4, table: true, setup: setup, decode: decode, quarter: quarter}
 }
 
 func roundF16x16(_ constants, v VecVirtual) {

@@ -19,46 +19,52 @@ func mulKernels16() {
 
 func mulKernel16(rows int) {
 	TEXT(fmt.Sprintf("zmmMul%dx4", rows), NOSPLIT,
-		"func(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)")
-	Doc(fmt.Sprintf("zmmMul%dx4 multiplies %d*times rows of 16*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.", rows, rows),
+		"func(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)")
+	Doc(fmt.Sprintf("zmmMul%dx4 multiplies %d*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.", rows, rows),
 		"sums takes four registers of sixteen lanes for each row of activations; with add, it is added to what is there. Each group",
 		"asks for a line of memory, from ahead on, line bytes apart.")
 	Pragma("noescape")
-	sums, at := Load(Param("sums"), GP64()), Load(Param("at"), GP64())
-	stride, stride3 := Load(Param("stride"), GP64()), GP64()
-	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
-	x := make([]Register, rows)
-	w, left, ahead := GP64(), GP64(), Load(Param("ahead"), GP64())
+	// Pointers go to the ends of rows, and one index counts up to zero for all of them: where two threads share a core, what
+	// counts is how many instructions go with the multiply-adds.
+	x, w := make([]Register, rows), []Register{Load(Param("w"), GP64()), GP64(), GP64(), GP64()}
+	left, stride := Load(Param("bytes"), GP64()), Load(Param("stride"), GP64())
+	ADDQ(left, w[0])
+	ADDQ(left, param("x"))
+	for j := range w[1:] {
+		LEAQ(Mem{Base: w[j], Index: stride, Scale: 1}, w[j+1])
+	}
+	line, ahead := Load(Param("line"), GP64()), Load(Param("ahead"), GP64())
 
 	Label("rows")
+	at := Load(Param("at"), GP64())
 	for i := range x {
 		x[i] = GP64()
 		MOVQ(Mem{Base: at, Disp: 8 * i}, x[i])
 		ADDQ(param("x"), x[i])
 	}
-	Load(Param("w"), w)
-	Load(Param("groups"), left)
+	ADDQ(Imm(uint64(8*rows)), param("at"))
+	Load(Param("bytes"), left)
+	NEGQ(left)
 	acc := zeroed16(4 * rows)
 	Label("group")
 	PREFETCHT1(Mem{Base: ahead})
-	ADDQ(param("line"), ahead)
+	ADDQ(line, ahead)
 	weights := make([]VecVirtual, 4)
 	for j := range weights {
 		weights[j] = ZMM()
-		VMOVUPS(row(w, stride, stride3, j), weights[j])
+		VMOVUPS(Mem{Base: w[j], Index: left, Scale: 1}, weights[j])
 	}
 	for i := range x {
 		v := ZMM()
-		VMOVUPS(Mem{Base: x[i]}, v)
+		VMOVUPS(Mem{Base: x[i], Index: left, Scale: 1}, v)
 		for j := range weights {
 			VFMADD231PS(weights[j], v, acc[4*i+j])
 		}
-		ADDQ(Imm(64), x[i])
 	}
-	ADDQ(Imm(64), w)
-	DECQ(left)
+	ADDQ(Imm(64), left)
 	JNZ(LabelRef("group"))
 
+	sums := Load(Param("sums"), GP64())
 	CMPB(param("add"), Imm(0))
 	JEQ(LabelRef("store"))
 	for i, a := range acc {
@@ -68,8 +74,7 @@ func mulKernel16(rows int) {
 	for i, a := range acc {
 		VMOVUPS(a, Mem{Base: sums, Disp: 64 * i})
 	}
-	ADDQ(U32(uint32(256*rows)), sums)
-	ADDQ(Imm(uint64(8*rows)), at)
+	ADDQ(U32(uint32(256*rows)), param("sums"))
 	DECQ(param("times"))
 	JNZ(LabelRef("rows"))
 	VZEROUPPER()

@@ -34,6 +34,10 @@ type format struct {
 	words int
 	// lookUps says that the last four portions of fetch are lookUp's, and words are pairs of bfloat16.
 	lookUps bool
+	// half emits half of a wide format's step: two groups of four, from the half's data and scales on.
+	half func(c constants, data, scale Mem, emit func(k int, v VecVirtual))
+	// quarter is half of that: avx512_batch.go.
+	quarter quarterOf
 }
 
 const step = 64
@@ -70,6 +74,7 @@ type constants struct {
 	// of kernels with sixteen lanes
 	table VecVirtual    // values of codes
 	place [3]VecVirtual // where a lane finds its weights
+	words Register      // a mask: the upper words of 32 bits
 	last  VecVirtual    // 0x00010000 in every word of 32 bits: a bfloat16's last bit
 	below VecVirtual    // 0x00007FFF: less than half of it
 }

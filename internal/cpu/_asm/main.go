@@ -33,6 +33,7 @@ func main() {
 	case "avx512":
 		dotKernels(formats16())
 		decodeKernels(formats16())
+		batchKernels16(formats16())
 		mulKernels16()
 		scoreKernels16()
 	case "vnni":
