@@ -89,11 +89,14 @@ func (g *expertGroups) rows(e int32) (token, slot []int32) {
 	return g.token[g.start[e]:g.start[e+1]], g.slot[g.start[e]:g.start[e+1]]
 }
 
-// expertSpans cuts the rows of every active expert into items: the first span of each expert, then the second, so that the
-// first half of the items has the first half of each expert's rows, whichever experts are active.
+// expertSpans cuts the rows of every active expert into items: one expert after the other, so that a worker reads long runs
+// of memory. With several NUMA nodes it is the first span of each expert, then the second: the first half of the items has
+// the first half of each expert's rows, whichever experts are active.
 type expertSpans struct {
 	layer  int
 	span   int // tiles of an item
+	each   int // items of an expert
+	bySpan bool
 	active []int32
 }
 
@@ -101,13 +104,19 @@ type expertSpans struct {
 func (c *expertSpans) cut(s *session, rows int) int {
 	c.active = s.groups.active
 	c.span = s.spanOf(len(c.active) * tiles(rows))
-	return len(c.active) * spans(tiles(rows), c.span)
+	c.each = spans(tiles(rows), c.span)
+	c.bySpan = s.pool.nodes > 1
+	return len(c.active) * c.each
 }
 
 // item gives an item's expert and its rows of all.
 func (c *expertSpans) item(i, all int) (expert int32, first, end int) {
-	first = i / len(c.active) * c.span * tileRows
-	return c.active[i%len(c.active)], first, min(all, first+c.span*tileRows)
+	e, span := i/c.each, i%c.each
+	if c.bySpan {
+		e, span = i%len(c.active), i/len(c.active)
+	}
+	first = span * c.span * tileRows
+	return c.active[e], first, min(all, first+c.span*tileRows)
 }
 
 // gateUpJob: h = swiglu(W1 t + b1), a span of rows of one expert for all its tokens.

@@ -18,7 +18,7 @@ type job interface {
 // worker is a thread's scratch memory.
 type worker struct {
 	k      *kernels
-	node   int                   // of NUMA
+	first  int                   // share to begin with
 	tile   []float32             // decoded weight rows, [tileRows, widest input]
 	raw    []float32             // the same before they are brought into a level's order
 	y      []float32             // products of a tile, [batch rows, tileRows]
@@ -40,14 +40,14 @@ type worker struct {
 	tiles *tileScratch // of products of BF16; nil where there are none
 }
 
-// pool shares the items of one operation after another among its workers; the caller is the first of them. The others
+// pool shares the items of one operation after another among its workers; the caller is the first of them. Each has a range
+// of its own, so that it reads memory in one long run, and whoever is through helps the others. The others
 // look for the next operation for a bounded time, giving way to other threads, and then park: a worker that only spins
 // ruins a machine whose cores are wanted elsewhere, one that parks at once costs a wake-up for each of some hundred
 // operations a token. Whoever comes late finds the operation closed; nobody waits for a worker that did not start.
 //
-// Where memory is in several NUMA nodes, every node's workers are pinned to its processors and begin with the same share of
-// an operation's items in each step, so that they meet the same weights again; whoever is through helps the others. Only
-// the caller, whose thread is not ours, is pinned to nothing.
+// Where memory is in several NUMA nodes, every node's workers are pinned to its processors, and meet the same weights again
+// in each step. Only the caller, whose thread is not ours, is pinned to nothing.
 type pool struct {
 	workers []*worker
 	helpers []helper
@@ -58,7 +58,8 @@ type pool struct {
 	state atomic.Uint64
 
 	job    job
-	shares []share // of each node
+	nodes  int
+	shares []share // of each worker
 	err    atomic.Pointer[error]
 }
 
@@ -90,15 +91,15 @@ const (
 // newPool starts the workers; nodes are the processors of each NUMA node, fewer than two if that does not matter.
 func newPool(workers []*worker, nodes [][]int) *pool {
 	nodes = nodes[:min(len(nodes), len(workers))]
-	p := &pool{workers: workers, helpers: make([]helper, len(workers)-1), shares: make([]share, max(1, len(nodes))), done: make(chan struct{}, 1)}
+	p := &pool{workers: workers, helpers: make([]helper, len(workers)-1), nodes: max(1, len(nodes)), shares: make([]share, len(workers)), done: make(chan struct{}, 1)}
 	for i := range p.helpers {
 		h, w := &p.helpers[i], workers[i+1]
 		h.wake = make(chan struct{}, 1)
-		w.node = (i + 1) * len(p.shares) / len(workers)
+		w.first = i + 1
 		p.ended.Go(func() {
 			if len(nodes) > 1 {
 				runtime.LockOSThread() // it ends with the worker
-				pin(nodes[w.node])
+				pin(nodes[w.first*len(nodes)/len(workers)])
 			}
 			p.help(h, w)
 		})
@@ -186,8 +187,8 @@ func (p *pool) park(h *helper, seen uint64) {
 	<-h.wake // sent by whoever took parked back
 }
 
-// work claims items until none is left, those of the worker's own node first. A fault while reading a mapping (the file shrank, the disk failed) arrives as
-// a panic and becomes the step's error instead of the end of the process.
+// work claims items until none is left, those of the worker's own share first. A fault while reading a mapping (the file
+// shrank, the disk failed) arrives as a panic and becomes the step's error instead of the end of the process.
 func (p *pool) work(w *worker) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -203,7 +204,7 @@ func (p *pool) work(w *worker) {
 		}
 	}()
 	for i := range p.shares {
-		part := &p.shares[(w.node+i)%len(p.shares)]
+		part := &p.shares[(w.first+i)%len(p.shares)]
 		for {
 			item := part.next.Add(1) - 1
 			if item >= part.end {
