@@ -22,9 +22,8 @@ func (j *ropeJob) do(_ *worker, t int) {
 		from := (t*sp.KVHeads + g) * sp.HeadDim
 		k, v := s.k[from:from+sp.HeadDim], s.v[from:from+sp.HeadDim]
 		rotate(k, cos, sin)
-		to := ((page*sp.KVHeads+g)*s.lim.PageSize + offset) * sp.HeadDim
-		copy(s.keys[j.layer][to:], k)
-		copy(s.values[j.layer][to:], v)
+		copy(s.part(s.keys[j.layer], g, page, offset), k)
+		copy(s.part(s.values[j.layer], g, page, offset), v)
 	}
 }
 
@@ -49,8 +48,43 @@ func (s *session) slot(l, t, p int) (page, offset int) {
 	return int(table[p/s.lim.PageSize]), p % s.lim.PageSize
 }
 
-// attendJob is softmax attention of one token's group of query heads that share a KV head. The head's sink joins the
-// softmax as one more logit, neither scaled nor rotated, and has no value (spec/model.md 4).
+// part is what a layer's cache, [KVHeads, pages, PageSize, HeadDim], holds of a KV head from an offset in a page on. A head's
+// pages lie side by side, so that those of a sequence that got them in a row are read in a row.
+func (s *session) part(cache []float32, g, page, offset int) []float32 {
+	pages := len(cache) / (s.spec.KVHeads * s.lim.PageSize * s.spec.HeadDim)
+	return cache[((g*pages+page)*s.lim.PageSize+offset)*s.spec.HeadDim:]
+}
+
+// attendBlock is tokens of one sequence, one after another, that read its keys and values together.
+type attendBlock struct{ first, count int }
+
+const (
+	// attendTokens is the most of a block.
+	attendTokens = 8
+	// attendRoom is how many positions the tokens of a block may read together, unless the context is longer.
+	attendRoom = 1 << 17
+)
+
+// scoreRoom is the positions that the tokens of a block may read together, for a context of so many.
+func scoreRoom(context int) int { return max(context, min(attendTokens*context, attendRoom)) }
+
+// cutAttention cuts the batch into blocks: of several tokens where enough are left for every worker.
+func (s *session) cutAttention() {
+	s.blocks = s.blocks[:0]
+	share := s.tokens * s.spec.KVHeads / (4 * len(s.pool.workers))
+	for i := range s.batch.Seqs {
+		q := &s.batch.Seqs[i]
+		end := q.First + q.Count
+		context := int(s.batch.Positions[end-1]) + 1
+		size := max(1, min(attendTokens, share, s.scoreRoom/context))
+		for first := q.First; first < end; first += size {
+			s.blocks = append(s.blocks, attendBlock{first, min(size, end-first)})
+		}
+	}
+}
+
+// attendJob is softmax attention of a block's query heads that share a KV head. The head's sink joins the softmax as one
+// more logit, neither scaled nor rotated, and has no value (spec/model.md 4).
 type attendJob struct {
 	s     *session
 	layer int
@@ -59,60 +93,69 @@ type attendJob struct {
 func (j *attendJob) do(w *worker, item int) {
 	s := j.s
 	sp := &s.spec
-	t, g := item/sp.KVHeads, item%sp.KVHeads
+	g, b := item/len(s.blocks), s.blocks[item%len(s.blocks)]
 	group := sp.Heads / sp.KVHeads
-	end := int(s.batch.Positions[t]) + 1
-	begin := 0
-	if win := sp.Windows[j.layer]; win > 0 {
-		begin = max(0, end-win)
-	}
-	n := end - begin
-	scores := w.scores[:group*n]
-	j.scores(w.k, scores, t, g, begin, end)
-	scale := float32(1 / math.Sqrt(float64(sp.HeadDim)))
-	for h := range group {
-		w.k.softmax(scores[h*n:(h+1)*n], scale, s.layers[j.layer].Sinks[g*group+h])
-	}
-	heads := w.heads[:group*sp.HeadDim]
-	j.mix(w.k, heads, scores, t, g, begin, end)
-	in := &s.mixed
-	out, first := s.a[t*in.width:(t+1)*in.width], g*group*sp.HeadDim
-	if in.at == nil {
-		copy(out[first:], heads)
-		return
-	}
-	arrange(out, heads, in.at[first:first+len(heads)])
-}
-
-// scores fills [group, end-begin] with q·k, page by page.
-func (j *attendJob) scores(kern *kernels, scores []float32, t, g, begin, end int) {
-	s := j.s
-	sp := &s.spec
-	d, group, n := sp.HeadDim, sp.Heads/sp.KVHeads, end-begin
-	q := s.q[(t*sp.Heads+g*group)*d:]
-	for p := begin; p < end; {
-		page, offset := s.slot(j.layer, t, p)
-		run := min(s.lim.PageSize-offset, end-p)
-		k := s.keys[j.layer][((page*sp.KVHeads+g)*s.lim.PageSize+offset)*d:]
-		kern.scores(scores[p-begin:], n, q, group, k, run, d)
-		p += run
-	}
-}
-
-// mix fills a, [group, HeadDim], with the weighted sums of the values.
-func (j *attendJob) mix(kern *kernels, a, scores []float32, t, g, begin, end int) {
-	s := j.s
-	sp := &s.spec
-	d, group, n := sp.HeadDim, sp.Heads/sp.KVHeads, end-begin
-	clear(a)
-	for p := begin; p < end; {
-		page, offset := s.slot(j.layer, t, p)
-		run := min(s.lim.PageSize-offset, end-p)
-		v := s.values[j.layer][((page*sp.KVHeads+g)*s.lim.PageSize+offset)*d:]
-		for h := range group {
-			kern.mix(a[h*d:(h+1)*d], v, scores[h*n+p-begin:h*n+p-begin+run])
+	a := attention{s: s, layer: j.layer, g: g, block: b}
+	for i := range b.count {
+		end := int(s.batch.Positions[b.first+i]) + 1
+		begin := 0
+		if win := sp.Windows[j.layer]; win > 0 {
+			begin = max(0, end-win)
 		}
-		p += run
+		a.begin[i], a.end[i] = begin, end
+		a.stride = max(a.stride, end-begin)
+	}
+	scores, heads := w.scores[:b.count*group*a.stride], w.heads[:b.count*group*sp.HeadDim]
+	a.eachPage(s.keys[j.layer], func(i, p, n int, k []float32) {
+		q := s.q[((b.first+i)*sp.Heads+g*group)*sp.HeadDim:]
+		w.k.scores(scores[i*group*a.stride+p-a.begin[i]:], a.stride, q, group, k, n, sp.HeadDim)
+	})
+	scale := float32(1 / math.Sqrt(float64(sp.HeadDim)))
+	for i := range b.count {
+		for h := range group {
+			w.k.softmax(scores[(i*group+h)*a.stride:][:a.end[i]-a.begin[i]], scale, s.layers[j.layer].Sinks[g*group+h])
+		}
+	}
+	clear(heads)
+	a.eachPage(s.values[j.layer], func(i, p, n int, v []float32) {
+		for h := range group {
+			w.k.mix(heads[(i*group+h)*sp.HeadDim:][:sp.HeadDim], v, scores[(i*group+h)*a.stride+p-a.begin[i]:][:n])
+		}
+	})
+	in := &s.mixed
+	for i := range b.count {
+		out, first, from := s.a[(b.first+i)*in.width:][:in.width], g*group*sp.HeadDim, heads[i*group*sp.HeadDim:][:group*sp.HeadDim]
+		if in.at == nil {
+			copy(out[first:], from)
+			continue
+		}
+		arrange(out, from, in.at[first:][:len(from)])
+	}
+}
+
+// attention is what the tokens of a block read.
+type attention struct {
+	s          *session
+	layer, g   int
+	block      attendBlock
+	begin, end [attendTokens]int // positions
+	stride     int               // the most of them
+}
+
+// eachPage calls do for every page of the cache and every token i that reads n positions of it, from p on.
+func (a *attention) eachPage(cache []float32, do func(i, p, n int, part []float32)) {
+	s, size := a.s, a.s.lim.PageSize
+	last := a.end[a.block.count-1] // positions ascend
+	for from := a.begin[0]; from < last; {
+		page, offset := s.slot(a.layer, a.block.first, from)
+		to := min(from-offset+size, last)
+		part := s.part(cache, a.g, page, offset)
+		for i := range a.block.count {
+			if p, end := max(from, a.begin[i]), min(to, a.end[i]); p < end {
+				do(i, p, end-p, part[(p-from)*s.spec.HeadDim:])
+			}
+		}
+		from = to
 	}
 }
 

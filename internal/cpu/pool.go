@@ -23,10 +23,10 @@ type worker struct {
 	raw    []float32             // the same before they are brought into a level's order
 	y      []float32             // products of a tile, [batch rows, tileRows]
 	odd    []float32             // the same of rows that are stored apart
-	scores []float32             // attention scores of a group of heads, [group, context]
+	scores []float32             // attention scores of a block's heads, [tokens, group, positions]
 	sums   []float32             // sums of a panel's products: of four weight rows after four, [panelRows, 4, lanes]
 	at     []int                 // where a batch's rows of activations begin, in bytes
-	heads  []float32             // attention output of a group of heads
+	heads  []float32             // attention output of a block's heads
 	act    [tileRows / 2]float32 // activations of a tile's pairs of rows
 	scales []float32             // un-nested scales of a tile, one for 64 weights
 	tables [][32]byte            // and the values of codes under them

@@ -29,28 +29,30 @@ type session struct {
 	// in the level's order: rows of hidden size, of the attention's output, of the experts' activations
 	hidden, mixed, inner input
 
-	// keys and values of each layer: [pages, KVHeads, PageSize, HeadDim]
+	// keys and values of each layer: [KVHeads, pages, PageSize, HeadDim]
 	keys, values [][]float32
 
 	batch  *device.Batch
 	tokens int
 
-	x      []float32 // residual, [tokens, Hidden]
-	t      []float32 // normed, [tokens, Hidden], in the level's order
-	q      []float32 // [tokens, Heads*HeadDim]
-	k, v   []float32 // [tokens, KVHeads*HeadDim]
-	a      []float32 // attention output, [tokens, Heads*HeadDim], in the level's order
-	cos    []float32 // [tokens, HeadDim/2], with the YaRN factor
-	sin    []float32
-	seqOf  []int32   // token -> index in batch.Seqs
-	route  []float32 // router logits, [tokens, Experts]
-	chosen []int32   // [tokens, TopK], by descending logit
-	weight []float32 // [tokens, TopK]
-	h      []float32 // expert activations, [tokens*TopK, Intermediate], in the level's order
-	o      []float32 // expert outputs without bias, [tokens*TopK, Hidden]
-	groups expertGroups
-	logits []float32 // [logit rows, Vocab]
-	out    []device.Output
+	x         []float32 // residual, [tokens, Hidden]
+	t         []float32 // normed, [tokens, Hidden], in the level's order
+	q         []float32 // [tokens, Heads*HeadDim]
+	k, v      []float32 // [tokens, KVHeads*HeadDim]
+	a         []float32 // attention output, [tokens, Heads*HeadDim], in the level's order
+	cos       []float32 // [tokens, HeadDim/2], with the YaRN factor
+	sin       []float32
+	seqOf     []int32 // token -> index in batch.Seqs
+	blocks    []attendBlock
+	route     []float32 // router logits, [tokens, Experts]
+	chosen    []int32   // [tokens, TopK], by descending logit
+	weight    []float32 // [tokens, TopK]
+	h         []float32 // expert activations, [tokens*TopK, Intermediate], in the level's order
+	o         []float32 // expert outputs without bias, [tokens*TopK, Hidden]
+	groups    expertGroups
+	scoreRoom int
+	logits    []float32 // [logit rows, Vocab]
+	out       []device.Output
 
 	rounded []int8Step // an operation's input in int8; nil unless activations are rounded so
 
@@ -125,7 +127,8 @@ func newSession(spec device.Spec, lim device.Limits, threads int, nodes [][]int,
 	}
 
 	widest := max(H, I, Q)
-	context := max(lim.FullPages, lim.WindowPages) * lim.PageSize
+	s.scoreRoom = scoreRoom(max(lim.FullPages, lim.WindowPages) * lim.PageSize)
+	s.blocks = make([]attendBlock, 0, T)
 	workers := make([]*worker, threads)
 	for i := range workers {
 		workers[i] = &worker{
@@ -135,11 +138,11 @@ func newSession(spec device.Spec, lim device.Limits, threads int, nodes [][]int,
 			y:      make([]float32, max(T, lim.MaxLogits)*tileRows),
 			odd:    make([]float32, max(T, lim.MaxLogits)*tileRows),
 			at:     make([]int, T),
-			heads:  make([]float32, spec.Heads/spec.KVHeads*spec.HeadDim),
+			heads:  make([]float32, attendTokens*spec.Heads/spec.KVHeads*spec.HeadDim),
 			sums:   make([]float32, panelRows*tileRows*k.order.lanes()),
 			scales: make([]float32, tileRows*widest/64),
 			tables: make([][32]byte, tileRows*widest/64),
-			scores: make([]float32, spec.Heads/spec.KVHeads*context),
+			scores: make([]float32, spec.Heads/spec.KVHeads*s.scoreRoom),
 			draw:   newDrawScratch(spec.Vocab),
 		}
 	}

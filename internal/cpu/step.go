@@ -26,6 +26,7 @@ func (s *session) Begin(b *device.Batch) error {
 			s.seqOf[b.Seqs[i].First+j] = int32(i)
 		}
 	}
+	s.cutAttention()
 	half := s.spec.HeadDim / 2
 	for t, p := range b.Positions {
 		for i, f := range s.spec.InvFreq {
@@ -57,10 +58,10 @@ func (s *session) QKV(l int) {
 	s.pool.run(&s.jobs.rope, s.tokens)
 }
 
-// Attend runs paged attention for layer l, one item for each token and KV head.
+// Attend runs paged attention for layer l, one item for each KV head and block of tokens.
 func (s *session) Attend(l int) {
 	s.jobs.attend.layer = l
-	s.pool.run(&s.jobs.attend, s.tokens*s.spec.KVHeads)
+	s.pool.run(&s.jobs.attend, len(s.blocks)*s.spec.KVHeads)
 }
 
 // AttnOut adds the output projection to the residual.

@@ -42,7 +42,7 @@ func BenchmarkStep(b *testing.B) {
 func benchStep(b *testing.B, s *session, level string, seqs, run, past int) {
 	batch := &device.Batch{}
 	for i := range seqs {
-		batch.Seqs = append(batch.Seqs, device.Seq{First: i * run, Count: run, Full: pages(i%4, 640), Window: pages(i%4, 640)})
+		batch.Seqs = append(batch.Seqs, device.Seq{First: i * run, Count: run, Full: benchPages(i), Window: benchPages(i)})
 		for t := range run {
 			batch.Tokens, batch.Positions = append(batch.Tokens, int32(i*997+t*31)), append(batch.Positions, int32(past+t))
 		}
@@ -105,6 +105,47 @@ func benchStep(b *testing.B, s *session, level string, seqs, run, past int) {
 	} else {
 		b.ReportMetric(s.stepFlops(seqs*run)/median(steps)/peak, "of-peak")
 		b.ReportMetric(s.stepFlops(seqs*run)/slices.Min(busy)/core, "of-core")
+	}
+}
+
+// benchPages are a sequence's of its own, 10,240 positions.
+func benchPages(i int) []int32 {
+	p := make([]int32, benchContext)
+	for j := range p {
+		p[j] = int32(i%benchSeqs*benchContext + j)
+	}
+	return p
+}
+
+// benchSession has pages for so many sequences of as many pages.
+const benchSeqs, benchContext = 4, 640
+
+// BenchmarkAttend times attention to 8,192 positions alone, of a sequence after another: keys and values come from memory.
+func BenchmarkAttend(b *testing.B) {
+	for _, l := range levels() {
+		if l.name == "portable" || l.usable() != nil {
+			continue
+		}
+		s := benchSession(b, dtype.MXFP4, l.name)
+		for _, tokens := range []int{1, 16} {
+			b.Run(fmt.Sprintf("%s/tokens=%d", l.name, tokens), func(b *testing.B) {
+				const context = 8192
+				b.SetBytes(context * 2 * 4 * int64(s.spec.KVHeads*s.spec.HeadDim))
+				i := 0
+				for b.Loop() {
+					batch := &device.Batch{Seqs: []device.Seq{{Count: tokens, Full: benchPages(i), Window: benchPages(i)}}}
+					for t := range tokens {
+						batch.Tokens, batch.Positions = append(batch.Tokens, 1), append(batch.Positions, int32(context-tokens+t))
+					}
+					if err := s.Begin(batch); err != nil {
+						b.Fatal(err)
+					}
+					s.Attend(1)
+					i++
+				}
+			})
+		}
+		s.Close()
 	}
 }
 
