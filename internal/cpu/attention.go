@@ -22,8 +22,11 @@ func (j *ropeJob) do(_ *worker, t int) {
 		from := (t*sp.KVHeads + g) * sp.HeadDim
 		k, v := s.k[from:from+sp.HeadDim], s.v[from:from+sp.HeadDim]
 		rotate(k, cos, sin)
-		copy(s.part(s.keys[j.layer], g, page, offset), k)
-		copy(s.part(s.values[j.layer], g, page, offset), v)
+		keys := s.part(s.keys[j.layer], g, page)
+		for i, x := range k {
+			keys[i*s.lim.PageSize+offset] = x
+		}
+		copy(s.part(s.values[j.layer], g, page)[offset*sp.HeadDim:], v)
 	}
 }
 
@@ -48,11 +51,12 @@ func (s *session) slot(l, t, p int) (page, offset int) {
 	return int(table[p/s.lim.PageSize]), p % s.lim.PageSize
 }
 
-// part is what a layer's cache, [KVHeads, pages, PageSize, HeadDim], holds of a KV head from an offset in a page on. A head's
-// pages lie side by side, so that those of a sequence that got them in a row are read in a row.
-func (s *session) part(cache []float32, g, page, offset int) []float32 {
-	pages := len(cache) / (s.spec.KVHeads * s.lim.PageSize * s.spec.HeadDim)
-	return cache[((g*pages+page)*s.lim.PageSize+offset)*s.spec.HeadDim:]
+// part is what a layer's cache holds of a KV head in a page. A head's pages lie side by side, so that those of a sequence that
+// got them in a row are read in a row.
+func (s *session) part(cache []float32, g, page int) []float32 {
+	size := s.lim.PageSize * s.spec.HeadDim
+	pages := len(cache) / (s.spec.KVHeads * size)
+	return cache[(g*pages+page)*size:][:size]
 }
 
 // attendBlock is tokens of one sequence, one after another, that read its keys and values together.
@@ -106,9 +110,9 @@ func (j *attendJob) do(w *worker, item int) {
 		a.stride = max(a.stride, end-begin)
 	}
 	scores, heads := w.scores[:b.count*group*a.stride], w.heads[:b.count*group*sp.HeadDim]
-	a.eachPage(s.keys[j.layer], func(i, p, n int, k []float32) {
+	a.eachPage(s.keys[j.layer], func(i, p, n int, k []float32, first int) {
 		q := s.q[((b.first+i)*sp.Heads+g*group)*sp.HeadDim:]
-		w.k.scores(scores[i*group*a.stride+p-a.begin[i]:], a.stride, q, group, k, n, sp.HeadDim)
+		w.k.scores(scores[i*group*a.stride+p-a.begin[i]:], a.stride, q, group, k, s.lim.PageSize, first, n, sp.HeadDim)
 	})
 	scale := float32(1 / math.Sqrt(float64(sp.HeadDim)))
 	for i := range b.count {
@@ -117,10 +121,8 @@ func (j *attendJob) do(w *worker, item int) {
 		}
 	}
 	clear(heads)
-	a.eachPage(s.values[j.layer], func(i, p, n int, v []float32) {
-		for h := range group {
-			w.k.mix(heads[(i*group+h)*sp.HeadDim:][:sp.HeadDim], v, scores[(i*group+h)*a.stride+p-a.begin[i]:][:n])
-		}
+	a.eachPage(s.values[j.layer], func(i, p, n int, v []float32, first int) {
+		w.k.mix(heads[i*group*sp.HeadDim:], v[first*sp.HeadDim:], scores[i*group*a.stride+p-a.begin[i]:], a.stride, group, n, sp.HeadDim)
 	})
 	in := &s.mixed
 	for i := range b.count {
@@ -142,20 +144,19 @@ type attention struct {
 	stride     int               // the most of them
 }
 
-// eachPage calls do for every page of the cache and every token i that reads n positions of it, from p on.
-func (a *attention) eachPage(cache []float32, do func(i, p, n int, part []float32)) {
+// eachPage calls do for every page of the cache and every token i that reads n positions of it, from p on: the first'th of
+// the page.
+func (a *attention) eachPage(cache []float32, do func(i, p, n int, page []float32, first int)) {
 	s, size := a.s, a.s.lim.PageSize
 	last := a.end[a.block.count-1] // positions ascend
-	for from := a.begin[0]; from < last; {
-		page, offset := s.slot(a.layer, a.block.first, from)
-		to := min(from-offset+size, last)
-		part := s.part(cache, a.g, page, offset)
+	for at := a.begin[0] / size * size; at < last; at += size {
+		page, _ := s.slot(a.layer, a.block.first, at)
+		part := s.part(cache, a.g, page)
 		for i := range a.block.count {
-			if p, end := max(from, a.begin[i]), min(to, a.end[i]); p < end {
-				do(i, p, end-p, part[(p-from)*s.spec.HeadDim:])
+			if p, end := max(at, a.begin[i]), min(at+size, a.end[i]); p < end {
+				do(i, p, end-p, part, p-at)
 			}
 		}
-		from = to
 	}
 }
 

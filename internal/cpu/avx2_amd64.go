@@ -112,25 +112,20 @@ func (m *tileMul) rows8(sums, x *float32, at []int, wt *float32, add bool) {
 	}
 }
 
-func scoreQuad8(y *float32, stride int, q *float32, m int, k *float32, kStride, d int) {
-	switch m {
-	case 1:
-		score1x4(y, stride, q, 4*d, k, kStride, d)
-	case 2:
-		score2x4(y, stride, q, 4*d, k, kStride, d)
-	default:
-		score3x4(y, stride, q, 4*d, k, kStride, d)
-	}
-}
-
-func avx2Mix(a, v, weights []float32) {
-	d := len(a)
-	if d%64 != 0 || len(weights) == 0 {
-		addWeighted(a, v, weights)
+func avx2Mix(a, v, weights []float32, stride, heads, keys, d int) {
+	if d%64 != 0 {
+		portableMix(a, v, weights, stride, heads, keys, d)
 		return
 	}
-	v = v[:len(weights)*d]
-	for c := 0; c < d; c += 64 {
-		mix64(&a[c], &v[c], 4*d, &weights[0], len(weights))
+	a, v, _ = a[:heads*d], v[:keys*d], weights[(heads-1)*stride+keys-1]
+	for c := 0; c < d; c += 32 {
+		for h := 0; h+2 <= heads; h += 2 {
+			mix2x32(&a[h*d+c], 4*d, &v[c], 4*d, &weights[h*stride], 4*stride, keys)
+		}
+	}
+	if h := heads - 1; heads%2 > 0 {
+		for c := 0; c < d; c += 64 {
+			mix64(&a[h*d+c], &v[c], 4*d, &weights[h*stride], keys)
+		}
 	}
 }

@@ -283,25 +283,28 @@ func mul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride in
 //go:noescape
 func reduceRows(y *float32, stride int, sums *float32, rows int)
 
-// score1x4 multiplies 1 rows of n values by four others and writes four results a row; strides are in bytes.
+// score1x16 multiplies 1 heads of n values, qStride bytes apart, by sixteen keys, whose first values come first, and writes
+// sixteen results a head, yStride bytes apart. n is at least 1.
 //
 //go:noescape
-func score1x4(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)
+func score1x16(y *float32, yStride int, q *float32, qStride int, k *float32, n int)
 
-// score2x4 multiplies 2 rows of n values by four others and writes four results a row; strides are in bytes.
+// score4x16 multiplies 4 heads of n values, qStride bytes apart, by sixteen keys, whose first values come first, and writes
+// sixteen results a head, yStride bytes apart. n is at least 1.
 //
 //go:noescape
-func score2x4(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)
-
-// score3x4 multiplies 3 rows of n values by four others and writes four results a row; strides are in bytes.
-//
-//go:noescape
-func score3x4(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)
+func score4x16(y *float32, yStride int, q *float32, qStride int, k *float32, n int)
 
 // mix64 adds weights[i] times 64 values of row i of v, stride bytes apart, to a. n is at least 1.
 //
 //go:noescape
 func mix64(a *float32, v *float32, stride int, weights *float32, n int)
+
+// mix2x32 adds weights[i] times 32 values of row i of v to a, for 2 heads. Rows of a, v and weights are so many bytes
+// apart. n is at least 1.
+//
+//go:noescape
+func mix2x32(a *float32, aStride int, v *float32, vStride int, weights *float32, wStride int, n int)
 
 // scaleMax multiplies n values by scale and returns the largest of them and least.
 //

@@ -10,12 +10,12 @@ import (
 
 //go:generate go -C _asm run . -level avx512 -out ../avx512_amd64.s -stubs ../avx512_stubs_amd64.go -pkg cpu
 
-// avx512Level has loops of its own where weights are decoded and multiplied and where keys are. The rest are the AVX2
-// kernels: mix waits for its own last sums, four cycles a value row in registers of either width, and softmax, SwiGLU and
-// the logits' sum are less than a hundredth of a step.
+// avx512Level has loops of its own where weights are decoded and multiplied and where keys and values are. The rest are the
+// AVX2 kernels: softmax, SwiGLU and the logits' sum are less than a hundredth of a step.
 func avx512Level() level {
 	k := avx2Level().kernels
-	k.order, k.direct, k.decode, k.mul, k.scores = woven16, avx512Loops.direct, avx512Loops.decode, avx512Loops.mul, avx512Loops.scores
+	k.order, k.direct, k.decode, k.mul = woven16, avx512Loops.direct, avx512Loops.decode, avx512Loops.mul
+	k.scores, k.mix = avx512Loops.scores, avx512Mix
 	return level{name: "avx512", title: "AVX-512", kernels: k, missing: missing(avx512Features())}
 }
 
@@ -96,15 +96,19 @@ func (m *tileMul) rows16(sums, x *float32, at []int, wt *float32, add bool) {
 	}
 }
 
-func scoreQuad16(y *float32, stride int, q *float32, m int, k *float32, kStride, d int) {
-	switch m {
-	case 1:
-		zmmScore1x4(y, stride, q, 4*d, k, kStride, d)
-	case 2:
-		zmmScore2x4(y, stride, q, 4*d, k, kStride, d)
-	case 3:
-		zmmScore3x4(y, stride, q, 4*d, k, kStride, d)
-	default:
-		zmmScore4x4(y, stride, q, 4*d, k, kStride, d)
+func avx512Mix(a, v, weights []float32, stride, heads, keys, d int) {
+	if d%64 != 0 {
+		portableMix(a, v, weights, stride, heads, keys, d)
+		return
+	}
+	a, v, _ = a[:heads*d], v[:keys*d], weights[(heads-1)*stride+keys-1]
+	fours := heads &^ 3
+	for h := 0; h < fours; h += 4 {
+		for c := 0; c < d; c += 64 {
+			zmmMix4x64(&a[h*d+c], 4*d, &v[c], 4*d, &weights[h*stride], 4*stride, keys)
+		}
+	}
+	if fours < heads {
+		avx2Mix(a[fours*d:], v, weights[fours*stride:], stride, heads-fours, keys, d)
 	}
 }

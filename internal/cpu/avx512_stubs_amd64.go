@@ -395,22 +395,20 @@ func zmmMul6x4(sums *float32, x *float32, at *int, times int, w *float32, stride
 //go:noescape
 func zmmReduceRows(y *float32, stride int, sums *float32, rows int)
 
-// zmmScore1x4 multiplies 1 rows of n values by four others and writes four results a row; strides are in bytes.
+// zmmScore1x16 multiplies 1 heads of n values, qStride bytes apart, by sixteen keys, whose first values come first, and writes
+// sixteen results a head, yStride bytes apart. n is at least 1.
 //
 //go:noescape
-func zmmScore1x4(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)
+func zmmScore1x16(y *float32, yStride int, q *float32, qStride int, k *float32, n int)
 
-// zmmScore2x4 multiplies 2 rows of n values by four others and writes four results a row; strides are in bytes.
+// zmmScore8x16 multiplies 8 heads of n values, qStride bytes apart, by sixteen keys, whose first values come first, and writes
+// sixteen results a head, yStride bytes apart. n is at least 1.
 //
 //go:noescape
-func zmmScore2x4(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)
+func zmmScore8x16(y *float32, yStride int, q *float32, qStride int, k *float32, n int)
 
-// zmmScore3x4 multiplies 3 rows of n values by four others and writes four results a row; strides are in bytes.
+// zmmMix4x64 adds weights[i] times 64 values of row i of v to a, for 4 heads. Rows of a, v and weights are so many bytes
+// apart. n is at least 1.
 //
 //go:noescape
-func zmmScore3x4(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)
-
-// zmmScore4x4 multiplies 4 rows of n values by four others and writes four results a row; strides are in bytes.
-//
-//go:noescape
-func zmmScore4x4(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)
+func zmmMix4x64(a *float32, aStride int, v *float32, vStride int, weights *float32, wStride int, n int)

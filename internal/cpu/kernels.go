@@ -32,14 +32,15 @@ type kernels struct {
 	// and n rows of BF16 activations (bf16.go); nil where the level has no such loop.
 	pairs func(w *worker, x []uint32, n int, p *dtype.Plane, first, r int)
 
-	// scores fills dst[h*stride+i] with q[h] · k[i] for rows of d values.
-	scores func(dst []float32, stride int, q []float32, heads int, k []float32, keys, d int)
+	// scores fills dst[h*stride+i] with q[h] · key first+i of a page, for rows of d values. The page, k, has room for size keys:
+	// [d, size].
+	scores func(dst []float32, stride int, q []float32, heads int, k []float32, size, first, keys, d int)
 
 	// softmax turns scores, once multiplied by scale, into weights; the sink takes its share and is dropped.
 	softmax func(scores []float32, scale, sink float32)
 
-	// mix adds weights[i] times row i of v to a, len(a) values a row.
-	mix func(a, v, weights []float32)
+	// mix adds weights[h*stride+i] times row i of v to row h of a, for rows of d values and at least one key.
+	mix func(a, v, weights []float32, stride, heads, keys, d int)
 
 	// swiglu: h[i] = swiglu(y[2i]+bias[2i], y[2i+1]+bias[2i+1]).
 	swiglu func(h, y, bias []float32, alpha, limit float32)
@@ -61,7 +62,7 @@ func portable() kernels {
 			}
 			softmaxSink(scores, sink)
 		},
-		mix: addWeighted,
+		mix: portableMix,
 		swiglu: func(h, y, bias []float32, alpha, limit float32) {
 			for i := range h {
 				h[i] = swiglu(y[2*i]+bias[2*i], y[2*i+1]+bias[2*i+1], alpha, limit)
@@ -118,17 +119,24 @@ func (w *worker) productStack(s *dtype.Stack, e, first, r int, x activations, ro
 	}
 }
 
-// portableScores takes four query heads at a time past every key.
-func portableScores(dst []float32, stride int, q []float32, heads int, k []float32, keys, d int) {
-	for i := range keys {
-		ki := k[i*d : (i+1)*d]
-		h := 0
-		for ; h+4 <= heads; h += 4 {
-			y := dst[h*stride+i:]
-			y[0], y[stride], y[2*stride], y[3*stride] = dot4(ki, q[h*d:(h+1)*d], q[(h+1)*d:(h+2)*d], q[(h+2)*d:(h+3)*d], q[(h+3)*d:(h+4)*d])
+// pageKeys is how many keys of a page vector kernels take at once: pages have as many, unless a test has smaller ones.
+const pageKeys = 16
+
+func portableScores(dst []float32, stride int, q []float32, heads int, k []float32, size, first, keys, d int) {
+	for h := range heads {
+		y := dst[h*stride:][:keys]
+		clear(y)
+		for j, x := range q[h*d : (h+1)*d] {
+			row := k[j*size+first:][:len(y)]
+			for i := range y {
+				y[i] += x * row[i]
+			}
 		}
-		for ; h < heads; h++ {
-			dst[h*stride+i] = dot(ki, q[h*d:(h+1)*d])
-		}
+	}
+}
+
+func portableMix(a, v, weights []float32, stride, heads, keys, d int) {
+	for h := range heads {
+		addWeighted(a[h*d:(h+1)*d], v, weights[h*stride:][:keys])
 	}
 }

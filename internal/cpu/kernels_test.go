@@ -159,10 +159,10 @@ func TestPickLevel(t *testing.T) {
 	good.name = "good"
 	lacking.name, lacking.missing = "lacking", "AVX9"
 	wrong.name = "wrong"
-	wrong.kernels.mix = func(a, v, weights []float32) {}
+	wrong.kernels.mix = func(a, v, weights []float32, stride, heads, keys, d int) {}
 	all := []level{portableLevel(), good, wrong, lacking}
 	for _, p := range []struct{ name, want, note, err string }{
-		{"", "good", "wrong failed its self-test: mixed value 0", ""},
+		{"", "good", "wrong failed its self-test: mixed value 0 of head 0", ""},
 		{"portable", "portable", "", ""},
 		{"wrong", "wrong", "", "wrong failed its self-test"},
 		{"lacking", "lacking", "", "lacking needs AVX9, which this processor lacks"},

@@ -226,33 +226,44 @@ func (m *tileMul) ask(times int) (first *byte, line int) {
 // noMemory is asked for where nothing is. Read only.
 var noMemory [64]byte
 
-func (l *loops) scores(dst []float32, stride int, q []float32, heads int, k []float32, keys, d int) {
-	most := 3
-	if l.order == woven16 {
-		most = 4
+func (l *loops) scores(dst []float32, stride int, q []float32, heads int, k []float32, size, first, keys, d int) {
+	if size != pageKeys {
+		portableScores(dst, stride, q, heads, k, size, first, keys, d)
+		return
 	}
-	k = k[:keys*d]
-	for h := 0; h < heads; h += most {
-		m := min(most, heads-h)
-		for i := 0; i+4 <= keys; i += 4 {
-			l.scoreQuad(dst[h*stride+i:], stride, q[h*d:], m, k[i*d:], d, d)
+	most := 4
+	if l.order == woven16 {
+		most = 8
+	}
+	k, q, _ = k[:pageKeys*d], q[:heads*d], dst[(heads-1)*stride+keys-1]
+	var page [8 * pageKeys]float32 // where a page is read in part
+	for h := 0; h < heads; {
+		m := 1
+		if heads-h >= most {
+			m = most
 		}
-		for i := keys &^ 3; i < keys; i++ { // the last keys, each four times
-			var four [16]float32
-			l.scoreQuad(four[:], 4, q[h*d:], m, k[i*d:], 0, d)
-			for j := range m {
-				dst[(h+j)*stride+i] = four[4*j]
+		if keys == pageKeys {
+			l.scorePage(&dst[h*stride], stride, &q[h*d], m, &k[0], d)
+		} else {
+			l.scorePage(&page[0], pageKeys, &q[h*d], m, &k[0], d)
+			for i := range m {
+				copy(dst[(h+i)*stride:][:keys], page[i*pageKeys+first:])
 			}
 		}
+		h += m
 	}
 }
 
-// scoreQuad multiplies m rows of q by four of k.
-func (l *loops) scoreQuad(y []float32, stride int, q []float32, m int, k []float32, kStride, d int) {
-	_, q = y[(m-1)*stride+3], q[:m*d]
-	if l.order == woven16 {
-		scoreQuad16(&y[0], 4*stride, &q[0], m, &k[0], 4*kStride, d)
-		return
+// scorePage multiplies one row of q, or most, by the keys of a page.
+func (l *loops) scorePage(y *float32, stride int, q *float32, m int, k *float32, d int) {
+	switch {
+	case l.order == woven16 && m == 1:
+		zmmScore1x16(y, 4*stride, q, 4*d, k, d)
+	case l.order == woven16:
+		zmmScore8x16(y, 4*stride, q, 4*d, k, d)
+	case m == 1:
+		score1x16(y, 4*stride, q, 4*d, k, d)
+	default:
+		score4x16(y, 4*stride, q, 4*d, k, d)
 	}
-	scoreQuad8(&y[0], 4*stride, &q[0], m, &k[0], 4*kStride, d)
 }

@@ -176,7 +176,7 @@ func neonMul(w *worker, x []float32, rows []int32, n, cols, r int, _ []byte) {
 			for a := range xs {
 				xs[a] = at(i + min(a, m-1))
 			}
-			out := mulRows(&xs, m, wt, cols, cols)
+			out := mulRows(&xs, m, wt, cols)
 			for a := range m {
 				copy(w.y[(i+a)*tileRows+j:(i+a)*tileRows+j+4], out[4*a:])
 			}
@@ -184,55 +184,61 @@ func neonMul(w *worker, x []float32, rows []int32, n, cols, r int, _ []byte) {
 	}
 }
 
-// mulRows multiplies m rows of activations by four rows of cols weights, stride elements apart.
-func mulRows(xs *[4][]float32, m int, wt []float32, stride, cols int) (out [16]float32) {
+// mulRows multiplies m rows of activations by four rows of cols weights.
+func mulRows(xs *[4][]float32, m int, wt []float32, cols int) (out [16]float32) {
 	if whole := cols &^ 3; whole > 0 {
 		if m == 1 {
-			neonMul1x4(&out, &xs[0][0], &wt[0], 4*stride, whole)
+			neonMul1x4(&out, &xs[0][0], &wt[0], 4*cols, whole)
 		} else {
-			neonMul4x4(&out, &xs[0][0], &xs[1][0], &xs[2][0], &xs[3][0], &wt[0], 4*stride, whole)
+			neonMul4x4(&out, &xs[0][0], &xs[1][0], &xs[2][0], &xs[3][0], &wt[0], 4*cols, whole)
 		}
 	}
 	for c := cols &^ 3; c < cols; c++ {
 		for a := range m {
 			for b := range 4 {
-				out[4*a+b] += float32(xs[a][c] * wt[b*stride+c]) // rounded: never fused, whatever m is
+				out[4*a+b] += float32(xs[a][c] * wt[b*cols+c]) // rounded: never fused, whatever m is
 			}
 		}
 	}
 	return out
 }
 
-func neonScores(dst []float32, stride int, q []float32, heads int, k []float32, keys, d int) {
-	k = k[:keys*d]
-	for h := 0; h < heads; h += 4 {
-		m := min(4, heads-h)
-		var qs [4][]float32
-		for a := range qs {
-			qs[a] = q[(h+min(a, m-1))*d:][:d]
+func neonScores(dst []float32, stride int, q []float32, heads int, k []float32, size, first, keys, d int) {
+	if size != pageKeys {
+		portableScores(dst, stride, q, heads, k, size, first, keys, d)
+		return
+	}
+	k, q, _ = k[:pageKeys*d], q[:heads*d], dst[(heads-1)*stride+keys-1]
+	var page [4 * pageKeys]float32 // where a page is read in part
+	for h := 0; h < heads; {
+		to, apart, m := &page[0], pageKeys, 1
+		if keys == pageKeys {
+			to, apart = &dst[h*stride], stride
 		}
-		for i := 0; i < keys; {
-			n, step := 4, d
-			if keys-i < 4 { // the last keys, each four times
-				n, step = 1, 0
-			}
-			out := mulRows(&qs, m, k[i*d:], step, d)
-			for a := range m {
-				copy(dst[(h+a)*stride+i:][:n], out[4*a:])
-			}
-			i += n
+		if heads-h >= 4 {
+			m = 4
+			neonScore4x16(to, 4*apart, &q[h*d], 4*d, &k[0], d)
+		} else {
+			neonScore1x16(to, &q[h*d], &k[0], d)
 		}
+		if keys < pageKeys {
+			for i := range m {
+				copy(dst[(h+i)*stride:][:keys], page[i*pageKeys+first:])
+			}
+		}
+		h += m
 	}
 }
 
-func neonMix(a, v, weights []float32) {
-	d := len(a)
-	if d%64 != 0 || len(weights) == 0 {
-		addWeighted(a, v, weights)
+func neonMix(a, v, weights []float32, stride, heads, keys, d int) {
+	if d%64 != 0 {
+		portableMix(a, v, weights, stride, heads, keys, d)
 		return
 	}
-	v = v[:len(weights)*d]
-	for c := 0; c < d; c += 64 {
-		neonMix64(&a[c], &v[c], 4*d, &weights[0], len(weights))
+	a, v, _ = a[:heads*d], v[:keys*d], weights[(heads-1)*stride+keys-1]
+	for h := range heads {
+		for c := 0; c < d; c += 64 {
+			neonMix64(&a[h*d+c], &v[c], 4*d, &weights[h*stride], keys)
+		}
 	}
 }

@@ -119,37 +119,3 @@ four:
 	FADDP4S(1, 0, 8)
 	VST1 [V8.S4], (R0)
 	RET
-
-// func neonMix64(a, v *float32, stride int, weights *float32, n int)
-// adds weights[i] times 64 values of row i of v to a.
-TEXT ·neonMix64(SB), NOSPLIT, $0-40
-	MOVD a+0(FP), R0
-	MOVD v+8(FP), R1
-	MOVD stride+16(FP), R2
-	MOVD weights+24(FP), R3
-	MOVD n+32(FP), R4
-	MOVD R0, R5
-	VLD1.P 64(R5), [V0.S4, V1.S4, V2.S4, V3.S4]
-	VLD1.P 64(R5), [V4.S4, V5.S4, V6.S4, V7.S4]
-	VLD1.P 64(R5), [V8.S4, V9.S4, V10.S4, V11.S4]
-	VLD1.P 64(R5), [V12.S4, V13.S4, V14.S4, V15.S4]
-row:
-	VLD1R (R3), [V24.S4]
-	ADD $4, R3
-	MOVD R1, R5
-	VLD1.P 64(R5), [V16.S4, V17.S4, V18.S4, V19.S4]
-	VLD1.P 64(R5), [V20.S4, V21.S4, V22.S4, V23.S4]
-	QUAD(V24, V16, V17, V18, V19, V0, V1, V2, V3)
-	QUAD(V24, V20, V21, V22, V23, V4, V5, V6, V7)
-	VLD1.P 64(R5), [V16.S4, V17.S4, V18.S4, V19.S4]
-	VLD1.P 64(R5), [V20.S4, V21.S4, V22.S4, V23.S4]
-	QUAD(V24, V16, V17, V18, V19, V8, V9, V10, V11)
-	QUAD(V24, V20, V21, V22, V23, V12, V13, V14, V15)
-	ADD R2, R1
-	SUBS $1, R4
-	BNE row
-	VST1.P [V0.S4, V1.S4, V2.S4, V3.S4], 64(R0)
-	VST1.P [V4.S4, V5.S4, V6.S4, V7.S4], 64(R0)
-	VST1.P [V8.S4, V9.S4, V10.S4, V11.S4], 64(R0)
-	VST1.P [V12.S4, V13.S4, V14.S4, V15.S4], 64(R0)
-	RET

@@ -65,4 +65,10 @@ func neonMul4x4(out *[16]float32, x0, x1, x2, x3, w *float32, wStride, n int)
 func neonMul1x4(out *[16]float32, x, w *float32, wStride, n int)
 
 //go:noescape
+func neonScore4x16(y *float32, yStride int, q *float32, qStride int, k *float32, n int)
+
+//go:noescape
+func neonScore1x16(y, q, k *float32, n int)
+
+//go:noescape
 func neonMix64(a, v *float32, stride int, weights *float32, n int)

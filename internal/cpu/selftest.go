@@ -243,29 +243,61 @@ func nearSum(got float32, x, w []float32) error {
 	return nil
 }
 
-// attention checks scores and the sums of values for the given numbers of heads and keys.
+// attention checks scores and the sums of values for the given numbers of heads and keys, of pages that vector kernels take
+// whole and of others.
 func (c *checker) attention(heads, keys, d int) error {
-	q, k, stride := c.floats(heads*d, 1), c.floats(keys*d, 2), keys+3
+	for _, size := range []int{pageKeys, keys + 2} {
+		if err := c.scores(heads, keys, d, size); err != nil {
+			return fmt.Errorf("page of %d keys: %w", size, err)
+		}
+	}
+	return c.mix(heads, keys, d)
+}
+
+func (c *checker) scores(heads, keys, d, size int) error {
+	q, k, stride, first := c.floats(heads*d, 1), c.floats(keys*d, 2), keys+3, c.r.IntN(size-keys+1)
+	page := c.floats(d*size, 3)
+	for i := range page {
+		page[i] = poison
+	}
+	for i := range keys {
+		for j := range d {
+			page[j*size+first+i] = k[i*d+j]
+		}
+	}
 	s := c.floats(heads*stride, 1)
-	c.k.scores(s, stride, q, heads, k, keys, d)
+	before := append([]float32(nil), s...)
+	c.k.scores(s, stride, q, heads, page, size, first, keys, d)
 	for h := range heads {
 		for i := range keys {
 			if err := nearSum(s[h*stride+i], q[h*d:(h+1)*d], k[i*d:(i+1)*d]); err != nil {
 				return fmt.Errorf("score of head %d and key %d: %w", h, i, err)
 			}
 		}
-	}
-	a, weights := c.floats(d, 3), c.floats(keys, 5)
-	column, ones := make([]float32, keys+1), append([]float32{1}, weights...)
-	before := append([]float32(nil), a...)
-	c.k.mix(a, k, weights)
-	for j := range a {
-		column[0] = before[j]
-		for i := range keys {
-			column[i+1] = k[i*d+j]
+		for i := h*stride + keys; i < (h+1)*stride; i++ {
+			if s[i] != before[i] {
+				return fmt.Errorf("behind the scores of head %d lies %v instead of %v", h, s[i], before[i])
+			}
 		}
-		if err := nearSum(a[j], ones, column); err != nil {
-			return fmt.Errorf("mixed value %d: %w", j, err)
+	}
+	return nil
+}
+
+func (c *checker) mix(heads, keys, d int) error {
+	stride := keys + 2
+	a, v, weights := c.floats(heads*d, 3), c.floats(keys*d, 2), c.floats(heads*stride, 5)
+	before, column := append([]float32(nil), a...), make([]float32, keys+1)
+	c.k.mix(a, v, weights, stride, heads, keys, d)
+	for h := range heads {
+		ones := append([]float32{1}, weights[h*stride:][:keys]...)
+		for j := range d {
+			column[0] = before[h*d+j]
+			for i := range keys {
+				column[i+1] = v[i*d+j]
+			}
+			if err := nearSum(a[h*d+j], ones, column); err != nil {
+				return fmt.Errorf("mixed value %d of head %d: %w", j, h, err)
+			}
 		}
 	}
 	return nil

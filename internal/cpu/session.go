@@ -29,7 +29,8 @@ type session struct {
 	// in the level's order: rows of hidden size, of the attention's output, of the experts' activations
 	hidden, mixed, inner input
 
-	// keys and values of each layer: [KVHeads, pages, PageSize, HeadDim]
+	// Of each layer: keys are [KVHeads, pages, HeadDim, PageSize], so that a register holds the same value of several, values
+	// [KVHeads, pages, PageSize, HeadDim].
 	keys, values [][]float32
 
 	batch  *device.Batch

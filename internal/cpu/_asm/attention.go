@@ -1,17 +1,128 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
 )
 
 func attentionKernels() {
+	scoreKernel(1)
+	scoreKernel(4)
 	mixKernel()
+	mixTwoKernel()
 	scaleMaxKernel()
 	expSumKernel()
 	scaleKernel()
 	mostKernel()
+}
+
+// pageKeys is how many keys a page has, whose n-th values lie side by side: sums are of a key each, and none runs over the
+// lanes of a register.
+const pageKeys = 16
+
+// scoreKernel: with four heads, eight sums, and six loads for eight multiply-adds.
+func scoreKernel(heads int) {
+	scores(fmt.Sprintf("score%dx16", heads), heads, YMM, func() []VecVirtual { return zeroed(2 * heads) }, func(k []VecVirtual, q Mem, sums []VecVirtual) {
+		v := YMM()
+		VBROADCASTSS(q, v)
+		for i := range k {
+			VFMADD231PS(k[i], v, sums[i])
+		}
+	})
+}
+
+// scores emits a kernel that multiplies some heads by a page's keys; multiply takes one value of a head.
+func scores(name string, heads int, register func() VecVirtual, sums func() []VecVirtual, multiply func(k []VecVirtual, q Mem, sums []VecVirtual)) {
+	TEXT(name, NOSPLIT, "func(y *float32, yStride int, q *float32, qStride int, k *float32, n int)")
+	Doc(fmt.Sprintf("%s multiplies %d heads of n values, qStride bytes apart, by sixteen keys, whose first values come first, and writes", name, heads),
+		"sixteen results a head, yStride bytes apart. n is at least 1.")
+	Pragma("noescape")
+	q, stride, k, n := []Register{Load(Param("q"), GP64())}, Load(Param("qStride"), GP64()), Load(Param("k"), GP64()), Load(Param("n"), GP64())
+	stride3 := GP64()
+	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
+	for h := 4; h < heads; h += 4 {
+		q = append(q, GP64())
+		LEAQ(Mem{Base: q[h/4-1], Index: stride, Scale: 4}, q[h/4])
+	}
+	acc := sums()
+	each := len(acc) / heads // registers of a page
+	Label("value")
+	keys := make([]VecVirtual, each)
+	for i := range keys {
+		keys[i] = register()
+		VMOVUPS(Mem{Base: k, Disp: i * 4 * pageKeys / each}, keys[i])
+	}
+	for h := range heads {
+		multiply(keys, row(q[h/4], stride, stride3, h%4), acc[each*h:each*(h+1)])
+	}
+	ADDQ(Imm(4*pageKeys), k)
+	for i := range q {
+		ADDQ(Imm(4), q[i])
+	}
+	DECQ(n)
+	JNZ(LabelRef("value"))
+	y := Load(Param("y"), GP64())
+	Load(Param("yStride"), stride)
+	for h := range heads {
+		for i := range each {
+			VMOVUPS(acc[each*h+i], Mem{Base: y, Disp: i * 4 * pageKeys / each})
+		}
+		ADDQ(stride, y)
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// mixTwoKernel: four registers are the sums of half of a head's slice, for two heads.
+func mixTwoKernel() {
+	mixes("mix2x32", 2, 32, YMM, func(w Mem, v VecVirtual) { VBROADCASTSS(w, v) })
+}
+
+// mixes emits a kernel that adds weighted values to so many sums of some heads.
+func mixes(name string, heads, values int, register func() VecVirtual, broadcast func(w Mem, v VecVirtual)) {
+	TEXT(name, NOSPLIT, "func(a *float32, aStride int, v *float32, vStride int, weights *float32, wStride int, n int)")
+	Doc(fmt.Sprintf("%s adds weights[i] times %d values of row i of v to a, for %d heads. Rows of a, v and weights are so many bytes", name, values, heads),
+		"apart. n is at least 1.")
+	Pragma("noescape")
+	a, aStride := Load(Param("a"), GP64()), Load(Param("aStride"), GP64())
+	v, vStride := Load(Param("v"), GP64()), Load(Param("vStride"), GP64())
+	weights, wStride, n := Load(Param("weights"), GP64()), Load(Param("wStride"), GP64()), Load(Param("n"), GP64())
+	aStride3, wStride3 := GP64(), GP64()
+	LEAQ(Mem{Base: aStride, Index: aStride, Scale: 2}, aStride3)
+	LEAQ(Mem{Base: wStride, Index: wStride, Scale: 2}, wStride3)
+	first := register()
+	size := int(first.Size())
+	each := 4 * values / size
+	acc := make([]VecVirtual, heads*each)
+	for i := range acc {
+		acc[i] = register()
+		VMOVUPS(row(a, aStride, aStride3, i/each).Offset(size*(i%each)), acc[i])
+	}
+	Label("row")
+	in := make([]VecVirtual, each)
+	for i := range in {
+		in[i] = register()
+		VMOVUPS(Mem{Base: v, Disp: size * i}, in[i])
+	}
+	for h := range heads {
+		w := register()
+		broadcast(row(weights, wStride, wStride3, h), w)
+		for i := range in {
+			VFMADD231PS(in[i], w, acc[h*each+i])
+		}
+	}
+	ADDQ(vStride, v)
+	ADDQ(Imm(4), weights)
+	DECQ(n)
+	JNZ(LabelRef("row"))
+	for i := range acc {
+		VMOVUPS(acc[i], row(a, aStride, aStride3, i/each).Offset(size*(i%each)))
+	}
+	VZEROUPPER()
+	RET()
 }
 
 // mixKernel: eight registers are the 64 sums of a slice of the head; rows of values follow one another, so a sum does

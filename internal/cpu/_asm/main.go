@@ -27,7 +27,6 @@ func main() {
 		decodeKernels(formats())
 		scaleKernels()
 		mulKernels()
-		scoreKernels()
 		attentionKernels()
 		elementwiseKernels()
 	case "avx512":
@@ -35,7 +34,7 @@ func main() {
 		decodeKernels(formats16())
 		batchKernels16(formats16())
 		mulKernels16()
-		scoreKernels16()
+		attentionKernels16()
 	case "vnni":
 		vnniKernels()
 	case "amx":

@@ -108,67 +108,6 @@ func reduceKernel(name, lanes string, register func() VecVirtual, reduce func([]
 	RET()
 }
 
-// scoreKernels emit q[i] · k[j] for one to three heads and four keys: short rows, one chain.
-func scoreKernels() {
-	for rows := 1; rows <= 3; rows++ {
-		scoreKernel(rows)
-	}
-}
-
-func scoreKernel(rows int) {
-	TEXT(fmt.Sprintf("score%dx4", rows), NOSPLIT, "func(y *float32, yStride int, q *float32, qStride int, k *float32, kStride int, n int)")
-	Doc(fmt.Sprintf("score%dx4 multiplies %d rows of n values by four others and writes four results a row; strides are in bytes.", rows, rows))
-	Pragma("noescape")
-	q, qStride := Load(Param("q"), GP64()), Load(Param("qStride"), GP64())
-	k, stride, stride3 := Load(Param("k"), GP64()), Load(Param("kStride"), GP64()), GP64()
-	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
-	n := Load(Param("n"), GP64())
-	acc := zeroed(4 * rows)
-	at := func(i int) Mem { return row(q, qStride, nil, i) }
-	SUBQ(Imm(8), n)
-	JL(LabelRef("tail"))
-	Label("eight")
-	v := make([]VecVirtual, rows)
-	for i := range v {
-		v[i] = YMM()
-		VMOVUPS(at(i), v[i])
-	}
-	for j := range 4 {
-		t := YMM()
-		VMOVUPS(row(k, stride, stride3, j), t)
-		for i := range v {
-			VFMADD231PS(t, v[i], acc[4*i+j])
-		}
-	}
-	ADDQ(Imm(32), q)
-	ADDQ(Imm(32), k)
-	SUBQ(Imm(8), n)
-	JGE(LabelRef("eight"))
-	Label("tail")
-	ADDQ(Imm(8), n)
-	JZ(LabelRef("done"))
-	mask := tailMask(n)
-	for i := range rows {
-		qi := YMM()
-		VMASKMOVPS(at(i), mask, qi)
-		for j := range 4 {
-			t := YMM()
-			VMASKMOVPS(row(k, stride, stride3, j), mask, t)
-			VFMADD231PS(t, qi, acc[4*i+j])
-		}
-	}
-	Label("done")
-	y, yStride := Load(Param("y"), GP64()), Load(Param("yStride"), GP64())
-	for i := range rows {
-		VMOVUPS(reduce4(acc[4*i:4*i+4]), Mem{Base: y})
-		if i+1 < rows {
-			ADDQ(yStride, y)
-		}
-	}
-	VZEROUPPER()
-	RET()
-}
-
 // tailMask selects the first n lanes, 0 < n < 8.
 func tailMask(n Register) VecVirtual {
 	var b []byte
