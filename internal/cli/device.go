@@ -51,7 +51,7 @@ func (f *deviceFlags) add(fs *pflag.FlagSet, s Streams) {
 	fs.StringVar(&f.device, "device", "auto", "where to run: auto, cuda, cuda:N or cpu")
 	fs.IntVar(&f.threads, "threads", 0, "CPU threads (default: every core)")
 	fs.Float64Var(&f.gpuMemory, "gpu-memory-utilization", 0, "share of the GPU's memory that may be used (default 0.9)")
-	fs.StringVar(&f.kvCacheType, "kv-cache-dtype", "auto", "keys and values on the GPU: auto (bfloat16), bfloat16 or int8 (half the room, lossy)")
+	fs.StringVar(&f.kvCacheType, "kv-cache-dtype", "auto", "keys and values on a GPU: auto (bfloat16), bfloat16 or int8 (half the room, lossy); the CPU keeps float32")
 	fs.StringVar(&f.denseQuant, "dense-quantization", "none", "attention and head on the GPU: none (as stored) or int8 (lossy, faster)")
 	fs.StringVar(&f.activations, "cpu-activations", "float32", "activations on the CPU: float32; bf16x3 (as exact, faster prompts and batches where there is AMX), bfloat16 (lossy, faster still) or int8 where weights are MXFP4 or Q8_0 (lossy)")
 }
@@ -76,12 +76,12 @@ func (f *deviceFlags) ordinal() (n int, gpu, must bool, err error) {
 	return 0, false, false, fmt.Errorf("--device %q: want auto, cuda, cuda:N with N from 0, or cpu", f.device)
 }
 
-// lossy names the flags that only a GPU can follow.
-func (f *deviceFlags) lossy() (names []string, err error) {
+// gpuOnly names the flags that only a GPU can follow.
+func (f *deviceFlags) gpuOnly() (names []string, err error) {
 	switch f.kvCacheType {
-	case "auto", "bfloat16", "":
-	case "int8":
-		names = append(names, "--kv-cache-dtype int8")
+	case "auto", "":
+	case "bfloat16", "int8":
+		names = append(names, "--kv-cache-dtype "+f.kvCacheType)
 	default:
 		return nil, fmt.Errorf("--kv-cache-dtype %q: want auto, bfloat16 or int8", f.kvCacheType)
 	}
@@ -116,7 +116,7 @@ func (f *deviceFlags) openGPU(log *slog.Logger) (d gpu, why string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	lossy, err := f.lossy()
+	only, err := f.gpuOnly()
 	if err != nil {
 		return nil, "", err
 	}
@@ -148,8 +148,8 @@ func (f *deviceFlags) openGPU(log *slog.Logger) (d gpu, why string, err error) {
 		}
 		why = err.Error()
 	}
-	if len(lossy) > 0 {
-		return nil, "", fmt.Errorf("%s needs a GPU%s", strings.Join(lossy, " and "), because(why))
+	if len(only) > 0 {
+		return nil, "", fmt.Errorf("%s needs a GPU%s", strings.Join(only, " and "), because(why))
 	}
 	return nil, why, nil
 }
@@ -203,7 +203,7 @@ func (r *loaded) place(f *modelFlags, log *slog.Logger) error {
 			r.gpu = gpu
 			return err
 		}
-		if lossy, _ := f.where.lossy(); len(lossy) > 0 {
+		if only, _ := f.where.gpuOnly(); len(only) > 0 {
 			r.gpu = gpu
 			return err
 		}
@@ -227,6 +227,9 @@ func (r *loaded) place(f *modelFlags, log *slog.Logger) error {
 
 // planOn plans the model's memory on d, which becomes its device.
 func (r *loaded) planOn(d device.Device, f *modelFlags) error {
+	if f.blockSize%16 != 0 { // keys that kernels take at once, on either device
+		return fmt.Errorf("--block-size %d: want a multiple of 16", f.blockSize)
+	}
 	info := d.Info()
 	q := model.Request{
 		MaxContext: f.maxModelLen, MaxSeqs: f.maxSeqs, MaxTokens: f.maxTokens, PageSize: f.blockSize, KVBytes: int64(f.kvBytes),

@@ -218,6 +218,8 @@ func TestServeWithoutGPU(t *testing.T) {
 		{"failed", fails(errors.New("cuInit: broken")), []string{"--device", "cuda:0"}, "hearth: --device cuda:0: cuInit: broken"},
 		{"which", fine, []string{"--device", "cuda:1"}, "hearth: --device cuda:1: there is no GPU 1: this machine has 1, counted from 0"},
 		{"lossy", fails(refused), []string{"--kv-cache-dtype", "int8"}, "hearth: --kv-cache-dtype int8 needs a GPU: no NVIDIA driver: install one"},
+		{"bfloat16", fine, []string{"--device", "cpu", "--kv-cache-dtype", "bfloat16"}, "hearth: --kv-cache-dtype bfloat16 needs a GPU"},
+		{"pages", fine, []string{"--device", "cpu", "--block-size", "24"}, "hearth: --block-size 24: want a multiple of 16"},
 		{"rounded", fine, []string{"--device", "cuda", "--cpu-activations", "int8"}, "hearth: --cpu-activations int8 is for the CPU, not for --device cuda: use --device cpu"},
 		{"rounded on any", fine, []string{"--cpu-activations", "int8"}, "hearth: --cpu-activations int8 is for the CPU, and --device auto takes Fake RTX: use --device cpu"},
 		{"unknown", fails(refused), []string{"--cpu-activations", "int4"}, `hearth: --cpu-activations "int4": want float32, bf16x3, bfloat16 or int8`},

@@ -49,7 +49,7 @@ func (f *modelFlags) add(fs *pflag.FlagSet, s Streams) {
 	fs.IntVar(&f.maxModelLen, "max-model-len", 0, "positions a conversation may reach (default: the model's, or what fits)")
 	fs.IntVar(&f.maxSeqs, "max-num-seqs", 0, "sequences that run at once (default 16)")
 	fs.IntVar(&f.maxTokens, "max-num-batched-tokens", 0, "tokens computed in one step (default 512, on a GPU 2048)")
-	fs.IntVar(&f.blockSize, "block-size", 0, "positions in a page of the KV cache (default 16)")
+	fs.IntVar(&f.blockSize, "block-size", 0, "positions in a page of the KV cache, a multiple of 16 (default 16)")
 	fs.Var(&f.kvBytes, "kv-cache-memory-bytes", "room for keys and values, such as 4GiB (default: a quarter of the free memory; on a GPU all that is left)")
 	fs.StringVar(&f.tokenizer, "tokenizer", "", "tokenizer.json, or a folder that holds one (default: the model's own)")
 	fs.BoolVar(&f.noPrefixCache, "no-enable-prefix-caching", false, "compute every prompt from its first token")

@@ -22,9 +22,10 @@ func (j *ropeJob) do(_ *worker, t int) {
 		from := (t*sp.KVHeads + g) * sp.HeadDim
 		k, v := s.k[from:from+sp.HeadDim], s.v[from:from+sp.HeadDim]
 		rotate(k, cos, sin)
-		keys := s.part(s.keys[j.layer], g, page)
+		run := s.keyRun
+		keys := s.part(s.keys[j.layer], g, page)[offset/run*run*sp.HeadDim:]
 		for i, x := range k {
-			keys[i*s.lim.PageSize+offset] = x
+			keys[i*run+offset%run] = x
 		}
 		copy(s.part(s.values[j.layer], g, page)[offset*sp.HeadDim:], v)
 	}
@@ -110,9 +111,9 @@ func (j *attendJob) do(w *worker, item int) {
 		a.stride = max(a.stride, end-begin)
 	}
 	scores, heads := w.scores[:b.count*group*a.stride], w.heads[:b.count*group*sp.HeadDim]
-	a.eachPage(s.keys[j.layer], func(i, p, n int, k []float32, first int) {
+	a.eachRun(s.keys[j.layer], func(i, p, n int, k []float32, first int) {
 		q := s.q[((b.first+i)*sp.Heads+g*group)*sp.HeadDim:]
-		w.k.scores(scores[i*group*a.stride+p-a.begin[i]:], a.stride, q, group, k, s.lim.PageSize, first, n, sp.HeadDim)
+		w.k.scores(scores[i*group*a.stride+p-a.begin[i]:], a.stride, q, group, k, s.keyRun, first, n, sp.HeadDim)
 	})
 	scale := float32(1 / math.Sqrt(float64(sp.HeadDim)))
 	for i := range b.count {
@@ -121,7 +122,7 @@ func (j *attendJob) do(w *worker, item int) {
 		}
 	}
 	clear(heads)
-	a.eachPage(s.values[j.layer], func(i, p, n int, v []float32, first int) {
+	a.eachRun(s.values[j.layer], func(i, p, n int, v []float32, first int) {
 		w.k.mix(heads[i*group*sp.HeadDim:], v[first*sp.HeadDim:], scores[i*group*a.stride+p-a.begin[i]:], a.stride, group, n, sp.HeadDim)
 	})
 	in := &s.mixed
@@ -144,17 +145,17 @@ type attention struct {
 	stride     int               // the most of them
 }
 
-// eachPage calls do for every page of the cache and every token i that reads n positions of it, from p on: the first'th of
-// the page.
-func (a *attention) eachPage(cache []float32, do func(i, p, n int, page []float32, first int)) {
-	s, size := a.s, a.s.lim.PageSize
+// eachRun calls do for every run of the cache and every token i that reads n positions of it, from p on: the first'th of
+// the run.
+func (a *attention) eachRun(cache []float32, do func(i, p, n int, run []float32, first int)) {
+	s, size := a.s, a.s.keyRun
 	last := a.end[a.block.count-1] // positions ascend
 	for at := a.begin[0] / size * size; at < last; at += size {
-		page, _ := s.slot(a.layer, a.block.first, at)
-		part := s.part(cache, a.g, page)
+		page, offset := s.slot(a.layer, a.block.first, at)
+		run := s.part(cache, a.g, page)[offset*s.spec.HeadDim:][:size*s.spec.HeadDim]
 		for i := range a.block.count {
 			if p, end := max(at, a.begin[i]), min(at+size, a.end[i]); p < end {
-				do(i, p, end-p, part, p-at)
+				do(i, p, end-p, run, p-at)
 			}
 		}
 	}

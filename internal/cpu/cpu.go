@@ -54,7 +54,11 @@ func New(o Options) (*Device, error) {
 // Info describes the processor and the machine's memory.
 func (d *Device) Info() device.Info {
 	total, free := systemMemory()
-	detail := fmt.Sprintf("%d threads, %s, %s", d.threads, d.level.title, runtime.GOARCH)
+	threads := fmt.Sprintf("%d threads", d.threads)
+	if n := runtime.GOMAXPROCS(0); d.threads > n {
+		threads += fmt.Sprintf(" on %d processors", n) // which is slower than as many
+	}
+	detail := fmt.Sprintf("%s, %s, %s", threads, d.level.title, runtime.GOARCH)
 	if len(d.nodes) > 1 {
 		detail += fmt.Sprintf(", pinned to %d NUMA nodes", min(len(d.nodes), d.threads))
 	}

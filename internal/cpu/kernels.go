@@ -32,7 +32,7 @@ type kernels struct {
 	// and n rows of BF16 activations (bf16.go); nil where the level has no such loop.
 	pairs func(w *worker, x []uint32, n int, p *dtype.Plane, first, r int)
 
-	// scores fills dst[h*stride+i] with q[h] · key first+i of a page, for rows of d values. The page, k, has room for size keys:
+	// scores fills dst[h*stride+i] with q[h] · key first+i of a run, for rows of d values. The run, k, has room for size keys:
 	// [d, size].
 	scores func(dst []float32, stride int, q []float32, heads int, k []float32, size, first, keys, d int)
 
@@ -119,8 +119,8 @@ func (w *worker) productStack(s *dtype.Stack, e, first, r int, x activations, ro
 	}
 }
 
-// pageKeys is how many keys of a page vector kernels take at once: pages have as many, unless a test has smaller ones.
-const pageKeys = 16
+// runKeys is how many keys vector kernels take at once. Pages are whole runs of as many, but in tests.
+const runKeys = 16
 
 func portableScores(dst []float32, stride int, q []float32, heads int, k []float32, size, first, keys, d int) {
 	for h := range heads {

@@ -227,7 +227,7 @@ func (m *tileMul) ask(times int) (first *byte, line int) {
 var noMemory [64]byte
 
 func (l *loops) scores(dst []float32, stride int, q []float32, heads int, k []float32, size, first, keys, d int) {
-	if size != pageKeys {
+	if size != runKeys {
 		portableScores(dst, stride, q, heads, k, size, first, keys, d)
 		return
 	}
@@ -235,27 +235,27 @@ func (l *loops) scores(dst []float32, stride int, q []float32, heads int, k []fl
 	if l.order == woven16 {
 		most = 8
 	}
-	k, q, _ = k[:pageKeys*d], q[:heads*d], dst[(heads-1)*stride+keys-1]
-	var page [8 * pageKeys]float32 // where a page is read in part
+	k, q, _ = k[:runKeys*d], q[:heads*d], dst[(heads-1)*stride+keys-1]
+	var run [8 * runKeys]float32 // where a run is read in part
 	for h := 0; h < heads; {
 		m := 1
 		if heads-h >= most {
 			m = most
 		}
-		if keys == pageKeys {
-			l.scorePage(&dst[h*stride], stride, &q[h*d], m, &k[0], d)
+		if keys == runKeys {
+			l.scoreRun(&dst[h*stride], stride, &q[h*d], m, &k[0], d)
 		} else {
-			l.scorePage(&page[0], pageKeys, &q[h*d], m, &k[0], d)
+			l.scoreRun(&run[0], runKeys, &q[h*d], m, &k[0], d)
 			for i := range m {
-				copy(dst[(h+i)*stride:][:keys], page[i*pageKeys+first:])
+				copy(dst[(h+i)*stride:][:keys], run[i*runKeys+first:])
 			}
 		}
 		h += m
 	}
 }
 
-// scorePage multiplies one row of q, or most, by the keys of a page.
-func (l *loops) scorePage(y *float32, stride int, q *float32, m int, k *float32, d int) {
+// scoreRun multiplies one row of q, or most, by the keys of a run.
+func (l *loops) scoreRun(y *float32, stride int, q *float32, m int, k *float32, d int) {
 	switch {
 	case l.order == woven16 && m == 1:
 		zmmScore1x16(y, 4*stride, q, 4*d, k, d)

@@ -204,15 +204,15 @@ func mulRows(xs *[4][]float32, m int, wt []float32, cols int) (out [16]float32) 
 }
 
 func neonScores(dst []float32, stride int, q []float32, heads int, k []float32, size, first, keys, d int) {
-	if size != pageKeys {
+	if size != runKeys {
 		portableScores(dst, stride, q, heads, k, size, first, keys, d)
 		return
 	}
-	k, q, _ = k[:pageKeys*d], q[:heads*d], dst[(heads-1)*stride+keys-1]
-	var page [4 * pageKeys]float32 // where a page is read in part
+	k, q, _ = k[:runKeys*d], q[:heads*d], dst[(heads-1)*stride+keys-1]
+	var run [4 * runKeys]float32 // where a run is read in part
 	for h := 0; h < heads; {
-		to, apart, m := &page[0], pageKeys, 1
-		if keys == pageKeys {
+		to, apart, m := &run[0], runKeys, 1
+		if keys == runKeys {
 			to, apart = &dst[h*stride], stride
 		}
 		if heads-h >= 4 {
@@ -221,9 +221,9 @@ func neonScores(dst []float32, stride int, q []float32, heads int, k []float32, 
 		} else {
 			neonScore1x16(to, &q[h*d], &k[0], d)
 		}
-		if keys < pageKeys {
+		if keys < runKeys {
 			for i := range m {
-				copy(dst[(h+i)*stride:][:keys], page[i*pageKeys+first:])
+				copy(dst[(h+i)*stride:][:keys], run[i*runKeys+first:])
 			}
 		}
 		h += m

@@ -243,12 +243,12 @@ func nearSum(got float32, x, w []float32) error {
 	return nil
 }
 
-// attention checks scores and the sums of values for the given numbers of heads and keys, of pages that vector kernels take
-// whole and of others.
+// attention checks scores and the sums of values for the given numbers of heads and keys, of runs that vector kernels take
+// at once and of others.
 func (c *checker) attention(heads, keys, d int) error {
-	for _, size := range []int{pageKeys, keys + 2} {
+	for _, size := range []int{runKeys, keys + 2} {
 		if err := c.scores(heads, keys, d, size); err != nil {
-			return fmt.Errorf("page of %d keys: %w", size, err)
+			return fmt.Errorf("run of %d keys: %w", size, err)
 		}
 	}
 	return c.mix(heads, keys, d)
@@ -256,18 +256,18 @@ func (c *checker) attention(heads, keys, d int) error {
 
 func (c *checker) scores(heads, keys, d, size int) error {
 	q, k, stride, first := c.floats(heads*d, 1), c.floats(keys*d, 2), keys+3, c.r.IntN(size-keys+1)
-	page := c.floats(d*size, 3)
-	for i := range page {
-		page[i] = poison
+	run := c.floats(d*size, 3)
+	for i := range run {
+		run[i] = poison
 	}
 	for i := range keys {
 		for j := range d {
-			page[j*size+first+i] = k[i*d+j]
+			run[j*size+first+i] = k[i*d+j]
 		}
 	}
 	s := c.floats(heads*stride, 1)
 	before := append([]float32(nil), s...)
-	c.k.scores(s, stride, q, heads, page, size, first, keys, d)
+	c.k.scores(s, stride, q, heads, run, size, first, keys, d)
 	for h := range heads {
 		for i := range keys {
 			if err := nearSum(s[h*stride+i], q[h*d:(h+1)*d], k[i*d:(i+1)*d]); err != nil {

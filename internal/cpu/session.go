@@ -29,9 +29,10 @@ type session struct {
 	// in the level's order: rows of hidden size, of the attention's output, of the experts' activations
 	hidden, mixed, inner input
 
-	// Of each layer: keys are [KVHeads, pages, HeadDim, PageSize], so that a register holds the same value of several, values
-	// [KVHeads, pages, PageSize, HeadDim].
+	// Of each layer: values are [KVHeads, pages, PageSize, HeadDim]; keys [KVHeads, pages, PageSize/keyRun, HeadDim, keyRun], so
+	// that a register holds the same value of several.
 	keys, values [][]float32
+	keyRun       int
 
 	batch  *device.Batch
 	tokens int
@@ -114,6 +115,10 @@ func newSession(spec device.Spec, lim device.Limits, threads int, nodes [][]int,
 	s.groups = newExpertGroups(T, &spec)
 
 	s.read.Key = 2 * 4 * int64(kw)
+	s.keyRun = runKeys
+	if lim.PageSize%runKeys != 0 {
+		s.keyRun = lim.PageSize
+	}
 	s.keys, s.values = make([][]float32, spec.Layers), make([][]float32, spec.Layers)
 	for l, w := range spec.Windows {
 		pages := lim.FullPages

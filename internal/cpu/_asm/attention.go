@@ -19,9 +19,9 @@ func attentionKernels() {
 	mostKernel()
 }
 
-// pageKeys is how many keys a page has, whose n-th values lie side by side: sums are of a key each, and none runs over the
-// lanes of a register.
-const pageKeys = 16
+// runKeys is how many keys have their n-th values side by side: sums are of a key each, and none runs over the lanes of a
+// register.
+const runKeys = 16
 
 // scoreKernel: with four heads, eight sums, and six loads for eight multiply-adds.
 func scoreKernel(heads int) {
@@ -34,7 +34,7 @@ func scoreKernel(heads int) {
 	})
 }
 
-// scores emits a kernel that multiplies some heads by a page's keys; multiply takes one value of a head.
+// scores emits a kernel that multiplies some heads by a run of keys; multiply takes one value of a head.
 func scores(name string, heads int, register func() VecVirtual, sums func() []VecVirtual, multiply func(k []VecVirtual, q Mem, sums []VecVirtual)) {
 	TEXT(name, NOSPLIT, "func(y *float32, yStride int, q *float32, qStride int, k *float32, n int)")
 	Doc(fmt.Sprintf("%s multiplies %d heads of n values, qStride bytes apart, by sixteen keys, whose first values come first, and writes", name, heads),
@@ -48,17 +48,17 @@ func scores(name string, heads int, register func() VecVirtual, sums func() []Ve
 		LEAQ(Mem{Base: q[h/4-1], Index: stride, Scale: 4}, q[h/4])
 	}
 	acc := sums()
-	each := len(acc) / heads // registers of a page
+	each := len(acc) / heads // registers of a run
 	Label("value")
 	keys := make([]VecVirtual, each)
 	for i := range keys {
 		keys[i] = register()
-		VMOVUPS(Mem{Base: k, Disp: i * 4 * pageKeys / each}, keys[i])
+		VMOVUPS(Mem{Base: k, Disp: i * 4 * runKeys / each}, keys[i])
 	}
 	for h := range heads {
 		multiply(keys, row(q[h/4], stride, stride3, h%4), acc[each*h:each*(h+1)])
 	}
-	ADDQ(Imm(4*pageKeys), k)
+	ADDQ(Imm(4*runKeys), k)
 	for i := range q {
 		ADDQ(Imm(4), q[i])
 	}
@@ -68,7 +68,7 @@ func scores(name string, heads int, register func() VecVirtual, sums func() []Ve
 	Load(Param("yStride"), stride)
 	for h := range heads {
 		for i := range each {
-			VMOVUPS(acc[each*h+i], Mem{Base: y, Disp: i * 4 * pageKeys / each})
+			VMOVUPS(acc[each*h+i], Mem{Base: y, Disp: i * 4 * runKeys / each})
 		}
 		ADDQ(stride, y)
 	}
