@@ -97,18 +97,18 @@ func (m *tileMul) rows8(sums, x *float32, at []int, wt *float32, add bool) {
 	n := len(at)
 	if n == 1 {
 		ahead, line := m.ask(1)
-		mul1x4(sums, x, &at[0], 1, wt, m.stride, 2*m.lines, add, ahead, line)
+		mul1x4(sums, x, &at[0], 1, wt, m.stride, 64*m.lines, add, ahead, line)
 		return
 	}
 	pairs := [3]int{0, 2, 1}[n%3]
 	triples := (n - 2*pairs) / 3
 	if triples > 0 {
 		ahead, line := m.ask(triples)
-		mul3x4(sums, x, &at[0], triples, wt, m.stride, 2*m.lines, add, ahead, line)
+		mul3x4(sums, x, &at[0], triples, wt, m.stride, 64*m.lines, add, ahead, line)
 	}
 	if pairs > 0 {
 		ahead, line := m.ask(pairs)
-		mul2x4(at4(sums, 3*triples*4*8), x, &at[3*triples], pairs, wt, m.stride, 2*m.lines, add, ahead, line)
+		mul2x4(at4(sums, 3*triples*4*8), x, &at[3*triples], pairs, wt, m.stride, 64*m.lines, add, ahead, line)
 	}
 }
 

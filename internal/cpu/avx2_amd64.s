@@ -4093,55 +4093,59 @@ DATA tail_mask<>+48(SB)/8, $0x0000000000000000
 DATA tail_mask<>+56(SB)/8, $0x0000000000000000
 GLOBL tail_mask<>(SB), RODATA|NOPTR, $64
 
-// func mul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// func mul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·mul1x4(SB), NOSPLIT, $0-80
 	MOVQ sums+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ at+16(FP), DX
 	MOVQ times+24(FP), BX
-	MOVQ stride+40(FP), SI
-	LEAQ (SI)(SI*2), DI
-	MOVQ ahead+64(FP), R10
+	MOVQ w+32(FP), SI
+	MOVQ bytes+48(FP), R10
+	MOVQ stride+40(FP), R9
+	ADDQ R10, SI
+	ADDQ R10, CX
+	LEAQ (SI)(R9*1), DI
+	LEAQ (DI)(R9*1), R8
+	LEAQ (R8)(R9*1), R9
 	MOVQ line+72(FP), R11
+	MOVQ ahead+64(FP), R12
 
 rows:
-	MOVQ   (DX), R12
-	ADDQ   CX, R12
-	MOVQ   w+32(FP), R8
-	MOVQ   groups+48(FP), R9
+	MOVQ   (DX), R13
+	ADDQ   CX, R13
+	MOVQ   bytes+48(FP), R10
+	NEGQ   R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
 two:
-	PREFETCHT1  (R10)
-	ADDQ        R11, R10
-	VMOVUPS     (R12), Y4
-	VMOVUPS     (R8), Y5
+	PREFETCHT1  (R12)
+	ADDQ        R11, R12
+	VMOVUPS     (R13)(R10*1), Y4
+	VMOVUPS     (SI)(R10*1), Y5
 	VFMADD231PS Y5, Y4, Y0
-	VMOVUPS     (R8)(SI*1), Y5
+	VMOVUPS     (DI)(R10*1), Y5
 	VFMADD231PS Y5, Y4, Y1
-	VMOVUPS     (R8)(SI*2), Y5
+	VMOVUPS     (R8)(R10*1), Y5
 	VFMADD231PS Y5, Y4, Y2
-	VMOVUPS     (R8)(DI*1), Y5
+	VMOVUPS     (R9)(R10*1), Y5
 	VFMADD231PS Y5, Y4, Y3
-	VMOVUPS     32(R12), Y4
-	VMOVUPS     32(R8), Y5
+	VMOVUPS     32(R13)(R10*1), Y4
+	VMOVUPS     32(SI)(R10*1), Y5
 	VFMADD231PS Y5, Y4, Y0
-	VMOVUPS     32(R8)(SI*1), Y5
+	VMOVUPS     32(DI)(R10*1), Y5
 	VFMADD231PS Y5, Y4, Y1
-	VMOVUPS     32(R8)(SI*2), Y5
+	VMOVUPS     32(R8)(R10*1), Y5
 	VFMADD231PS Y5, Y4, Y2
-	VMOVUPS     32(R8)(DI*1), Y5
+	VMOVUPS     32(R9)(R10*1), Y5
 	VFMADD231PS Y5, Y4, Y3
-	ADDQ        $0x40, R12
-	ADDQ        $0x40, R8
-	SUBQ        $0x02, R9
+	ADDQ        $0x40, R10
 	JNZ         two
-	MOVB        add+56(FP), R8
-	TESTB       R8, R8
+	MOVB        add+56(FP), R10
+	TESTB       R10, R10
 	JZ          store
 	VADDPS      (AX), Y0, Y0
 	VADDPS      32(AX), Y1, Y1
@@ -4160,25 +4164,31 @@ store:
 	VZEROUPPER
 	RET
 
-// func mul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// func mul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·mul2x4(SB), NOSPLIT, $0-80
 	MOVQ sums+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ at+16(FP), DX
 	MOVQ times+24(FP), BX
-	MOVQ stride+40(FP), SI
-	LEAQ (SI)(SI*2), DI
-	MOVQ ahead+64(FP), R10
+	MOVQ w+32(FP), SI
+	MOVQ bytes+48(FP), R10
+	MOVQ stride+40(FP), R9
+	ADDQ R10, SI
+	ADDQ R10, CX
+	LEAQ (SI)(R9*1), DI
+	LEAQ (DI)(R9*1), R8
+	LEAQ (R8)(R9*1), R9
 	MOVQ line+72(FP), R11
+	MOVQ ahead+64(FP), R12
 
 rows:
-	MOVQ   (DX), R12
-	ADDQ   CX, R12
-	MOVQ   8(DX), R13
+	MOVQ   (DX), R13
 	ADDQ   CX, R13
-	MOVQ   w+32(FP), R8
-	MOVQ   groups+48(FP), R9
+	MOVQ   8(DX), R14
+	ADDQ   CX, R14
+	MOVQ   bytes+48(FP), R10
+	NEGQ   R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4189,43 +4199,40 @@ rows:
 	VXORPS Y7, Y7, Y7
 
 two:
-	PREFETCHT1  (R10)
-	ADDQ        R11, R10
-	VMOVUPS     (R12), Y8
-	VMOVUPS     (R13), Y9
-	VMOVUPS     (R8), Y10
+	PREFETCHT1  (R12)
+	ADDQ        R11, R12
+	VMOVUPS     (R13)(R10*1), Y8
+	VMOVUPS     (R14)(R10*1), Y9
+	VMOVUPS     (SI)(R10*1), Y10
 	VFMADD231PS Y10, Y8, Y0
 	VFMADD231PS Y10, Y9, Y4
-	VMOVUPS     (R8)(SI*1), Y10
+	VMOVUPS     (DI)(R10*1), Y10
 	VFMADD231PS Y10, Y8, Y1
 	VFMADD231PS Y10, Y9, Y5
-	VMOVUPS     (R8)(SI*2), Y10
+	VMOVUPS     (R8)(R10*1), Y10
 	VFMADD231PS Y10, Y8, Y2
 	VFMADD231PS Y10, Y9, Y6
-	VMOVUPS     (R8)(DI*1), Y10
+	VMOVUPS     (R9)(R10*1), Y10
 	VFMADD231PS Y10, Y8, Y3
 	VFMADD231PS Y10, Y9, Y7
-	VMOVUPS     32(R12), Y8
-	VMOVUPS     32(R13), Y9
-	VMOVUPS     32(R8), Y10
+	VMOVUPS     32(R13)(R10*1), Y8
+	VMOVUPS     32(R14)(R10*1), Y9
+	VMOVUPS     32(SI)(R10*1), Y10
 	VFMADD231PS Y10, Y8, Y0
 	VFMADD231PS Y10, Y9, Y4
-	VMOVUPS     32(R8)(SI*1), Y10
+	VMOVUPS     32(DI)(R10*1), Y10
 	VFMADD231PS Y10, Y8, Y1
 	VFMADD231PS Y10, Y9, Y5
-	VMOVUPS     32(R8)(SI*2), Y10
+	VMOVUPS     32(R8)(R10*1), Y10
 	VFMADD231PS Y10, Y8, Y2
 	VFMADD231PS Y10, Y9, Y6
-	VMOVUPS     32(R8)(DI*1), Y10
+	VMOVUPS     32(R9)(R10*1), Y10
 	VFMADD231PS Y10, Y8, Y3
 	VFMADD231PS Y10, Y9, Y7
-	ADDQ        $0x40, R12
-	ADDQ        $0x40, R13
-	ADDQ        $0x40, R8
-	SUBQ        $0x02, R9
+	ADDQ        $0x40, R10
 	JNZ         two
-	MOVB        add+56(FP), R8
-	TESTB       R8, R8
+	MOVB        add+56(FP), R10
+	TESTB       R10, R10
 	JZ          store
 	VADDPS      (AX), Y0, Y0
 	VADDPS      32(AX), Y1, Y1
@@ -4252,27 +4259,33 @@ store:
 	VZEROUPPER
 	RET
 
-// func mul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+// func mul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·mul3x4(SB), NOSPLIT, $0-80
 	MOVQ sums+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ at+16(FP), DX
 	MOVQ times+24(FP), BX
-	MOVQ stride+40(FP), SI
-	LEAQ (SI)(SI*2), DI
-	MOVQ ahead+64(FP), R10
+	MOVQ w+32(FP), SI
+	MOVQ bytes+48(FP), R10
+	MOVQ stride+40(FP), R9
+	ADDQ R10, SI
+	ADDQ R10, CX
+	LEAQ (SI)(R9*1), DI
+	LEAQ (DI)(R9*1), R8
+	LEAQ (R8)(R9*1), R9
 	MOVQ line+72(FP), R11
+	MOVQ ahead+64(FP), R12
 
 rows:
-	MOVQ   (DX), R12
-	ADDQ   CX, R12
-	MOVQ   8(DX), R13
+	MOVQ   (DX), R13
 	ADDQ   CX, R13
-	MOVQ   16(DX), R14
+	MOVQ   8(DX), R14
 	ADDQ   CX, R14
-	MOVQ   w+32(FP), R8
-	MOVQ   groups+48(FP), R9
+	MOVQ   16(DX), R15
+	ADDQ   CX, R15
+	MOVQ   bytes+48(FP), R10
+	NEGQ   R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4287,54 +4300,50 @@ rows:
 	VXORPS Y11, Y11, Y11
 
 two:
-	PREFETCHT1  (R10)
-	ADDQ        R11, R10
-	VMOVUPS     (R12), Y12
-	VMOVUPS     (R13), Y13
-	VMOVUPS     (R14), Y14
-	VMOVUPS     (R8), Y15
+	PREFETCHT1  (R12)
+	ADDQ        R11, R12
+	VMOVUPS     (R13)(R10*1), Y12
+	VMOVUPS     (R14)(R10*1), Y13
+	VMOVUPS     (R15)(R10*1), Y14
+	VMOVUPS     (SI)(R10*1), Y15
 	VFMADD231PS Y15, Y12, Y0
 	VFMADD231PS Y15, Y13, Y4
 	VFMADD231PS Y15, Y14, Y8
-	VMOVUPS     (R8)(SI*1), Y15
+	VMOVUPS     (DI)(R10*1), Y15
 	VFMADD231PS Y15, Y12, Y1
 	VFMADD231PS Y15, Y13, Y5
 	VFMADD231PS Y15, Y14, Y9
-	VMOVUPS     (R8)(SI*2), Y15
+	VMOVUPS     (R8)(R10*1), Y15
 	VFMADD231PS Y15, Y12, Y2
 	VFMADD231PS Y15, Y13, Y6
 	VFMADD231PS Y15, Y14, Y10
-	VMOVUPS     (R8)(DI*1), Y15
+	VMOVUPS     (R9)(R10*1), Y15
 	VFMADD231PS Y15, Y12, Y3
 	VFMADD231PS Y15, Y13, Y7
 	VFMADD231PS Y15, Y14, Y11
-	VMOVUPS     32(R12), Y12
-	VMOVUPS     32(R13), Y13
-	VMOVUPS     32(R14), Y14
-	VMOVUPS     32(R8), Y15
+	VMOVUPS     32(R13)(R10*1), Y12
+	VMOVUPS     32(R14)(R10*1), Y13
+	VMOVUPS     32(R15)(R10*1), Y14
+	VMOVUPS     32(SI)(R10*1), Y15
 	VFMADD231PS Y15, Y12, Y0
 	VFMADD231PS Y15, Y13, Y4
 	VFMADD231PS Y15, Y14, Y8
-	VMOVUPS     32(R8)(SI*1), Y15
+	VMOVUPS     32(DI)(R10*1), Y15
 	VFMADD231PS Y15, Y12, Y1
 	VFMADD231PS Y15, Y13, Y5
 	VFMADD231PS Y15, Y14, Y9
-	VMOVUPS     32(R8)(SI*2), Y15
+	VMOVUPS     32(R8)(R10*1), Y15
 	VFMADD231PS Y15, Y12, Y2
 	VFMADD231PS Y15, Y13, Y6
 	VFMADD231PS Y15, Y14, Y10
-	VMOVUPS     32(R8)(DI*1), Y15
+	VMOVUPS     32(R9)(R10*1), Y15
 	VFMADD231PS Y15, Y12, Y3
 	VFMADD231PS Y15, Y13, Y7
 	VFMADD231PS Y15, Y14, Y11
-	ADDQ        $0x40, R12
-	ADDQ        $0x40, R13
-	ADDQ        $0x40, R14
-	ADDQ        $0x40, R8
-	SUBQ        $0x02, R9
+	ADDQ        $0x40, R10
 	JNZ         two
-	MOVB        add+56(FP), R8
-	TESTB       R8, R8
+	MOVB        add+56(FP), R10
+	TESTB       R10, R10
 	JZ          store
 	VADDPS      (AX), Y0, Y0
 	VADDPS      32(AX), Y1, Y1

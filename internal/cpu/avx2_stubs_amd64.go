@@ -257,26 +257,26 @@ func unnest(dst *float32, codes *byte, values *[256]float32, nested float32, off
 //go:noescape
 func copyScales(dst *float32, src *byte, n int)
 
-// mul1x4 multiplies 1*times rows of 8*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
-// sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. groups is even;
-// each two ask for a line of memory, from ahead on, line bytes apart.
+// mul1x4 multiplies 1*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. bytes is a
+// multiple of 64; each 64 ask for a line of memory, from ahead on, line bytes apart.
 //
 //go:noescape
-func mul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+func mul1x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 
-// mul2x4 multiplies 2*times rows of 8*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
-// sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. groups is even;
-// each two ask for a line of memory, from ahead on, line bytes apart.
+// mul2x4 multiplies 2*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. bytes is a
+// multiple of 64; each 64 ask for a line of memory, from ahead on, line bytes apart.
 //
 //go:noescape
-func mul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+func mul2x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 
-// mul3x4 multiplies 3*times rows of 8*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
-// sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. groups is even;
-// each two ask for a line of memory, from ahead on, line bytes apart.
+// mul3x4 multiplies 3*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.
+// sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. bytes is a
+// multiple of 64; each 64 ask for a line of memory, from ahead on, line bytes apart.
 //
 //go:noescape
-func mul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)
+func mul3x4(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)
 
 // reduceRows adds the eight lanes of four sums a row, and writes four results a row, rows of y stride bytes apart.
 //

@@ -20,17 +20,22 @@ func mulKernels() {
 
 func mulKernel(rows int) {
 	TEXT(fmt.Sprintf("mul%dx4", rows), NOSPLIT,
-		"func(sums *float32, x *float32, at *int, times int, w *float32, stride int, groups int, add bool, ahead *byte, line int)")
-	Doc(fmt.Sprintf("mul%dx4 multiplies %d*times rows of 8*groups activations, at[i] bytes from x, by four rows of weights, stride bytes apart.", rows, rows),
-		"sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. groups is even;",
-		"each two ask for a line of memory, from ahead on, line bytes apart.")
+		"func(sums *float32, x *float32, at *int, times int, w *float32, stride int, bytes int, add bool, ahead *byte, line int)")
+	Doc(fmt.Sprintf("mul%dx4 multiplies %d*times rows of bytes/4 activations, at[i] bytes from x, by four rows of weights, stride bytes apart.", rows, rows),
+		"sums takes four registers of eight lanes for each row of activations; with add, it is added to what is there. bytes is a",
+		"multiple of 64; each 64 ask for a line of memory, from ahead on, line bytes apart.")
 	Pragma("noescape")
 	sums, base, at, times := Load(Param("sums"), GP64()), Load(Param("x"), GP64()), Load(Param("at"), GP64()), Load(Param("times"), GP64())
-	stride, stride3 := Load(Param("stride"), GP64()), GP64()
-	LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, stride3)
-	x := make([]Register, rows)
-	w, groups := GP64(), GP64()
-	ahead, line := Load(Param("ahead"), GP64()), Load(Param("line"), GP64())
+	// Pointers go to the ends of rows, and one index counts up to zero for all of them: where two threads share a core, what
+	// counts is how many instructions go with the multiply-adds.
+	x, w := make([]Register, rows), []Register{Load(Param("w"), GP64()), GP64(), GP64(), GP64()}
+	left, stride := Load(Param("bytes"), GP64()), Load(Param("stride"), GP64())
+	ADDQ(left, w[0])
+	ADDQ(left, base)
+	for j := range w[1:] {
+		LEAQ(Mem{Base: w[j], Index: stride, Scale: 1}, w[j+1])
+	}
+	line, ahead := Load(Param("line"), GP64()), Load(Param("ahead"), GP64())
 
 	Label("rows")
 	for i := range x {
@@ -38,18 +43,18 @@ func mulKernel(rows int) {
 		MOVQ(Mem{Base: at, Disp: 8 * i}, x[i])
 		ADDQ(base, x[i])
 	}
-	Load(Param("w"), w)
-	Load(Param("groups"), groups)
+	Load(Param("bytes"), left)
+	NEGQ(left)
 	acc := zeroed(4 * rows)
 	step := func(disp int) {
 		v := make([]VecVirtual, rows)
 		for i := range v {
 			v[i] = YMM()
-			VMOVUPS(Mem{Base: x[i], Disp: disp}, v[i])
+			VMOVUPS(Mem{Base: x[i], Index: left, Scale: 1, Disp: disp}, v[i])
 		}
-		for j := range 4 {
+		for j := range w {
 			t := YMM()
-			VMOVUPS(row(w, stride, stride3, j).Offset(disp), t)
+			VMOVUPS(Mem{Base: w[j], Index: left, Scale: 1, Disp: disp}, t)
 			for i := range v {
 				VFMADD231PS(t, v[i], acc[4*i+j])
 			}
@@ -60,11 +65,7 @@ func mulKernel(rows int) {
 	ADDQ(line, ahead)
 	step(0)
 	step(32)
-	for i := range x {
-		ADDQ(Imm(64), x[i])
-	}
-	ADDQ(Imm(64), w)
-	SUBQ(Imm(2), groups)
+	ADDQ(Imm(64), left)
 	JNZ(LabelRef("two"))
 
 	add := Load(Param("add"), GP8())
