@@ -1,21 +1,7 @@
 //go:build !noasm
 
 #include "textflag.h"
-
-// Instructions that the assembler has no name for, operands in its order: sources before the destination. Numbers stand for
-// vector registers.
-#define FADDP4S(m, n, d) WORD $(0x6E20D400 | (m)<<16 | (n)<<5 | (d)) // pairs of n, then pairs of m
-#define FMUL4S(m, n, d) WORD $(0x6E20DC00 | (m)<<16 | (n)<<5 | (d))
-#define SHLL4S(n, d) WORD $(0x2E613800 | (n)<<5 | (d)) // low four halves, shifted up by 16: bfloat16 to float32
-#define SHLL24S(n, d) WORD $(0x6E613800 | (n)<<5 | (d)) // high four
-#define FCVTL4S(n, d) WORD $(0x0E217800 | (n)<<5 | (d)) // low four float16 to float32
-#define FCVTL24S(n, d) WORD $(0x4E217800 | (n)<<5 | (d))
-#define FCVTN4H(n, d) WORD $(0x0E216800 | (n)<<5 | (d)) // float32 to float16
-#define SXTL8H(n, d) WORD $(0x0F08A400 | (n)<<5 | (d))
-#define SXTL28H(n, d) WORD $(0x4F08A400 | (n)<<5 | (d))
-#define SXTL4S(n, d) WORD $(0x0F10A400 | (n)<<5 | (d))
-#define SXTL24S(n, d) WORD $(0x4F10A400 | (n)<<5 | (d))
-#define SCVTF4S(n, d) WORD $(0x4E21D800 | (n)<<5 | (d))
+#include "neon_arm64.h"
 
 // Decoding of 32 weights at p, past which p moves, to V0..V7. s points at their scale where it is stored apart. V20..V30 and
 // R19 are scratch; R20 holds mxfp4 tables and V31 the mask of a low nibble.

@@ -1,10 +1,7 @@
 //go:build !noasm
 
 #include "textflag.h"
-
-// QUAD adds a value of all lanes times four registers to four sums.
-#define QUAD(x, w0, w1, w2, w3, a, b, c, d) \
-	VFMLA w0.S4, x.S4, a.S4; VFMLA w1.S4, x.S4, b.S4; VFMLA w2.S4, x.S4, c.S4; VFMLA w3.S4, x.S4, d.S4
+#include "neon_arm64.h"
 
 // func neonScore4x16(y *float32, yStride int, q *float32, qStride int, k *float32, n int)
 // multiplies four heads of n values, qStride bytes apart, by sixteen keys, whose first values come first, and writes sixteen

@@ -1,15 +1,10 @@
 //go:build !noasm
 
 #include "textflag.h"
+#include "neon_arm64.h"
 
 // bitsandbytes' codes. For every block the sixteen values times the block's scale are rounded once and taken apart into tables
-// of bytes; a code then looks its value up. See neon_arm64.s for the instructions written as words.
-#define FADDP4S(m, n, d) WORD $(0x6E20D400 | (m)<<16 | (n)<<5 | (d))
-#define FMUL4S(m, n, d) WORD $(0x6E20DC00 | (m)<<16 | (n)<<5 | (d))
-#define SHLL4S(n, d) WORD $(0x2E613800 | (n)<<5 | (d))
-#define SHLL24S(n, d) WORD $(0x6E613800 | (n)<<5 | (d))
-#define FCVTL4S(n, d) WORD $(0x0E217800 | (n)<<5 | (d))
-#define FCVTN4H(n, d) WORD $(0x0E216800 | (n)<<5 | (d))
+// of bytes; a code then looks its value up.
 
 // ROUND_BF16 adds what rounding to the nearest even bfloat16 needs; the upper halves are the result. R15 holds 0x7FFF.
 #define ROUND_BF16(r) \

@@ -1,16 +1,10 @@
 //go:build !noasm
 
 #include "textflag.h"
+#include "neon_arm64.h"
 
 // Products of rounded activations with weights that are integers (int8.go), by SDOT, which adds four products of signed
 // bytes to a lane of 32 bits. The lanes and their sums are AVX2's, and so are the results.
-
-#define SDOT(m, n, d) WORD $(0x4E809400 | (m)<<16 | (n)<<5 | (d))
-#define FADD4S(m, n, d) WORD $(0x4E20D400 | (m)<<16 | (n)<<5 | (d))
-#define FADDP4S(m, n, d) WORD $(0x6E20D400 | (m)<<16 | (n)<<5 | (d)) // pairs of n, then pairs of m
-#define FMUL4S(m, n, d) WORD $(0x6E20DC00 | (m)<<16 | (n)<<5 | (d))
-#define FCVTL4S(n, d) WORD $(0x0E217800 | (n)<<5 | (d)) // low four float16 to float32
-#define SCVTF4S(n, d) WORD $(0x4E21D800 | (n)<<5 | (d))
 
 // A block's weights: the first 16 to low, the last 16 to high, the scale to each lane of scale. R6 is the data, R7 the scales,
 // R10 the halves of E8M0's; V30 the mask of a low nibble, V31 the doubled values of codes.

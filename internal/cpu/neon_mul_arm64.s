@@ -1,12 +1,7 @@
 //go:build !noasm
 
 #include "textflag.h"
-
-#define FADDP4S(m, n, d) WORD $(0x6E20D400 | (m)<<16 | (n)<<5 | (d))
-
-// QUAD adds one register of activations times the same columns of four rows of weights (w0..w3) to four sums.
-#define QUAD(x, w0, w1, w2, w3, a, b, c, d) \
-	VFMLA w0.S4, x.S4, a.S4; VFMLA w1.S4, x.S4, b.S4; VFMLA w2.S4, x.S4, c.S4; VFMLA w3.S4, x.S4, d.S4
+#include "neon_arm64.h"
 
 // func neonMul4x4(out *[16]float32, x0, x1, x2, x3, w *float32, wStride, n int)
 // n is a multiple of 4 columns, at least 4. Sums run over the columns in order, four lanes apart: the order of the dots.
