@@ -193,6 +193,9 @@ func closeDevice(d device.Device) error {
 // place opens a device and plans the model's memory on it. Where auto finds that the GPU cannot hold the model, it says
 // why and takes the CPU.
 func (r *loaded) place(f *modelFlags, log *slog.Logger) error {
+	if f.blockSize%16 != 0 { // keys that kernels take at once, on either device
+		return fmt.Errorf("--block-size %d: want a multiple of 16", f.blockSize)
+	}
 	gpu, why, err := f.where.openGPU(log)
 	if err != nil {
 		return err
@@ -227,9 +230,6 @@ func (r *loaded) place(f *modelFlags, log *slog.Logger) error {
 
 // planOn plans the model's memory on d, which becomes its device.
 func (r *loaded) planOn(d device.Device, f *modelFlags) error {
-	if f.blockSize%16 != 0 { // keys that kernels take at once, on either device
-		return fmt.Errorf("--block-size %d: want a multiple of 16", f.blockSize)
-	}
 	info := d.Info()
 	q := model.Request{
 		MaxContext: f.maxModelLen, MaxSeqs: f.maxSeqs, MaxTokens: f.maxTokens, PageSize: f.blockSize, KVBytes: int64(f.kvBytes),

@@ -18,11 +18,11 @@ func (j *ropeJob) do(_ *worker, t int) {
 		rotate(q[h*sp.HeadDim:(h+1)*sp.HeadDim], cos, sin)
 	}
 	page, offset := s.slot(j.layer, t, int(s.batch.Positions[t]))
+	run := s.keyRun
 	for g := range sp.KVHeads {
 		from := (t*sp.KVHeads + g) * sp.HeadDim
 		k, v := s.k[from:from+sp.HeadDim], s.v[from:from+sp.HeadDim]
 		rotate(k, cos, sin)
-		run := s.keyRun
 		keys := s.part(s.keys[j.layer], g, page)[offset/run*run*sp.HeadDim:]
 		for i, x := range k {
 			keys[i*run+offset%run] = x

@@ -113,7 +113,7 @@ func (m *tileMul) rows8(sums, x *float32, at []int, wt *float32, add bool) {
 }
 
 func avx2Mix(a, v, weights []float32, stride, heads, keys, d int) {
-	if d%64 != 0 {
+	if d%32 != 0 {
 		portableMix(a, v, weights, stride, heads, keys, d)
 		return
 	}
@@ -122,10 +122,8 @@ func avx2Mix(a, v, weights []float32, stride, heads, keys, d int) {
 		for h := 0; h+2 <= heads; h += 2 {
 			mix2x32(&a[h*d+c], 4*d, &v[c], 4*d, &weights[h*stride], 4*stride, keys)
 		}
-	}
-	if h := heads - 1; heads%2 > 0 {
-		for c := 0; c < d; c += 64 {
-			mix64(&a[h*d+c], &v[c], 4*d, &weights[h*stride], keys)
+		if h := heads - 1; heads%2 > 0 {
+			mix1x32(&a[h*d+c], 4*d, &v[c], 4*d, &weights[h*stride], 4*stride, keys)
 		}
 	}
 }

@@ -4492,45 +4492,41 @@ value:
 	VZEROUPPER
 	RET
 
-// func mix64(a *float32, v *float32, stride int, weights *float32, n int)
+// func mix1x32(a *float32, aStride int, v *float32, vStride int, weights *float32, wStride int, n int)
 // Requires: AVX, FMA3
-TEXT ·mix64(SB), NOSPLIT, $0-40
+TEXT ·mix1x32(SB), NOSPLIT, $0-56
 	MOVQ    a+0(FP), AX
-	MOVQ    v+8(FP), CX
-	MOVQ    stride+16(FP), DX
-	MOVQ    weights+24(FP), BX
-	MOVQ    n+32(FP), SI
+	MOVQ    aStride+8(FP), CX
+	MOVQ    v+16(FP), DX
+	MOVQ    vStride+24(FP), BX
+	MOVQ    weights+32(FP), SI
+	MOVQ    wStride+40(FP), DI
+	MOVQ    n+48(FP), R8
+	LEAQ    (CX)(CX*2), CX
+	LEAQ    (DI)(DI*2), CX
 	VMOVUPS (AX), Y0
 	VMOVUPS 32(AX), Y1
 	VMOVUPS 64(AX), Y2
 	VMOVUPS 96(AX), Y3
-	VMOVUPS 128(AX), Y4
-	VMOVUPS 160(AX), Y5
-	VMOVUPS 192(AX), Y6
-	VMOVUPS 224(AX), Y7
 
 row:
-	VBROADCASTSS (BX), Y8
-	VFMADD231PS  (CX), Y8, Y0
-	VFMADD231PS  32(CX), Y8, Y1
-	VFMADD231PS  64(CX), Y8, Y2
-	VFMADD231PS  96(CX), Y8, Y3
-	VFMADD231PS  128(CX), Y8, Y4
-	VFMADD231PS  160(CX), Y8, Y5
-	VFMADD231PS  192(CX), Y8, Y6
-	VFMADD231PS  224(CX), Y8, Y7
-	ADDQ         DX, CX
-	ADDQ         $0x04, BX
-	DECQ         SI
+	VMOVUPS      (DX), Y4
+	VMOVUPS      32(DX), Y5
+	VMOVUPS      64(DX), Y6
+	VMOVUPS      96(DX), Y7
+	VBROADCASTSS (SI), Y8
+	VFMADD231PS  Y4, Y8, Y0
+	VFMADD231PS  Y5, Y8, Y1
+	VFMADD231PS  Y6, Y8, Y2
+	VFMADD231PS  Y7, Y8, Y3
+	ADDQ         BX, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
 	JNZ          row
 	VMOVUPS      Y0, (AX)
 	VMOVUPS      Y1, 32(AX)
 	VMOVUPS      Y2, 64(AX)
 	VMOVUPS      Y3, 96(AX)
-	VMOVUPS      Y4, 128(AX)
-	VMOVUPS      Y5, 160(AX)
-	VMOVUPS      Y6, 192(AX)
-	VMOVUPS      Y7, 224(AX)
 	VZEROUPPER
 	RET
 

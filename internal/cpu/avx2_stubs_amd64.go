@@ -295,10 +295,11 @@ func score1x16(y *float32, yStride int, q *float32, qStride int, k *float32, n i
 //go:noescape
 func score4x16(y *float32, yStride int, q *float32, qStride int, k *float32, n int)
 
-// mix64 adds weights[i] times 64 values of row i of v, stride bytes apart, to a. n is at least 1.
+// mix1x32 adds weights[i] times 32 values of row i of v to a, for 1 heads. Rows of a, v and weights are so many bytes
+// apart. n is at least 1.
 //
 //go:noescape
-func mix64(a *float32, v *float32, stride int, weights *float32, n int)
+func mix1x32(a *float32, aStride int, v *float32, vStride int, weights *float32, wStride int, n int)
 
 // mix2x32 adds weights[i] times 32 values of row i of v to a, for 2 heads. Rows of a, v and weights are so many bytes
 // apart. n is at least 1.

@@ -56,6 +56,7 @@ const unit = 1.0 / (1 << 24)
 // sumTolerance bounds what float32 may lose in a sum of n products taken in eight lanes: each product meets n/8 and
 // three more additions, so the sum is off by at most that many units of the sum of the magnitudes (Higham, Accuracy and
 // Stability, 3.1). Portable sums in two lanes: n/2 and one more.
+// Scores and mixed values are added up in one lane, where the worst case is n: random data is held to half of that.
 func sumTolerance(n int) float64 { return float64(n/2+5) * unit }
 
 // checker compares kernels with exact results on random data. What lies around an operand is poisoned: a kernel that

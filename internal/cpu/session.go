@@ -44,15 +44,15 @@ type session struct {
 	a         []float32 // attention output, [tokens, Heads*HeadDim], in the level's order
 	cos       []float32 // [tokens, HeadDim/2], with the YaRN factor
 	sin       []float32
-	seqOf     []int32 // token -> index in batch.Seqs
-	blocks    []attendBlock
-	route     []float32 // router logits, [tokens, Experts]
-	chosen    []int32   // [tokens, TopK], by descending logit
-	weight    []float32 // [tokens, TopK]
-	h         []float32 // expert activations, [tokens*TopK, Intermediate], in the level's order
-	o         []float32 // expert outputs without bias, [tokens*TopK, Hidden]
+	seqOf     []int32       // token -> index in batch.Seqs
+	blocks    []attendBlock // of the batch
+	route     []float32     // router logits, [tokens, Experts]
+	chosen    []int32       // [tokens, TopK], by descending logit
+	weight    []float32     // [tokens, TopK]
+	h         []float32     // expert activations, [tokens*TopK, Intermediate], in the level's order
+	o         []float32     // expert outputs without bias, [tokens*TopK, Hidden]
 	groups    expertGroups
-	scoreRoom int
+	scoreRoom int       // positions that a worker has scores for, of each head of a group
 	logits    []float32 // [logit rows, Vocab]
 	out       []device.Output
 

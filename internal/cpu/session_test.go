@@ -239,6 +239,7 @@ func TestResultsDoNotDependOnBatching(t *testing.T) {
 				want[i] = run(t, s, sp, prompts[i:i+1], 1)[0]
 			}
 			for _, threads := range []int{1, 2, 5} {
+				// Whole runs of keys only: otherwise portable sums, four keys at a time, begin where pages do.
 				if threads == 5 && name == "blocks" {
 					m = m.paged(3 * runKeys)
 				}

@@ -11,8 +11,9 @@ import (
 func attentionKernels() {
 	scoreKernel(1)
 	scoreKernel(4)
-	mixKernel()
-	mixTwoKernel()
+	for heads := 1; heads <= 2; heads++ {
+		mixKernel(heads)
+	}
 	scaleMaxKernel()
 	expSumKernel()
 	scaleKernel()
@@ -76,9 +77,10 @@ func scores(name string, heads int, register func() VecVirtual, sums func() []Ve
 	RET()
 }
 
-// mixTwoKernel: four registers are the sums of half of a head's slice, for two heads.
-func mixTwoKernel() {
-	mixes("mix2x32", 2, 32, YMM, func(w Mem, v VecVirtual) { VBROADCASTSS(w, v) })
+// mixKernel: four registers are the sums of half of a head's slice, for one head or two. Rows of values follow one another,
+// so a sum does not depend on where pages end.
+func mixKernel(heads int) {
+	mixes(fmt.Sprintf("mix%dx32", heads), heads, 32, YMM, func(w Mem, v VecVirtual) { VBROADCASTSS(w, v) })
 }
 
 // mixes emits a kernel that adds weighted values to so many sums of some heads.
@@ -120,36 +122,6 @@ func mixes(name string, heads, values int, register func() VecVirtual, broadcast
 	JNZ(LabelRef("row"))
 	for i := range acc {
 		VMOVUPS(acc[i], row(a, aStride, aStride3, i/each).Offset(size*(i%each)))
-	}
-	VZEROUPPER()
-	RET()
-}
-
-// mixKernel: eight registers are the 64 sums of a slice of the head; rows of values follow one another, so a sum does
-// not depend on where pages end.
-func mixKernel() {
-	TEXT("mix64", NOSPLIT, "func(a *float32, v *float32, stride int, weights *float32, n int)")
-	Doc("mix64 adds weights[i] times 64 values of row i of v, stride bytes apart, to a. n is at least 1.")
-	Pragma("noescape")
-	a, v, stride := Load(Param("a"), GP64()), Load(Param("v"), GP64()), Load(Param("stride"), GP64())
-	weights, n := Load(Param("weights"), GP64()), Load(Param("n"), GP64())
-	var acc [8]VecVirtual
-	for i := range acc {
-		acc[i] = YMM()
-		VMOVUPS(Mem{Base: a, Disp: 32 * i}, acc[i])
-	}
-	Label("row")
-	w := YMM()
-	VBROADCASTSS(Mem{Base: weights}, w)
-	for i := range acc {
-		VFMADD231PS(Mem{Base: v, Disp: 32 * i}, w, acc[i])
-	}
-	ADDQ(stride, v)
-	ADDQ(Imm(4), weights)
-	DECQ(n)
-	JNZ(LabelRef("row"))
-	for i := range acc {
-		VMOVUPS(acc[i], Mem{Base: a, Disp: 32 * i})
 	}
 	VZEROUPPER()
 	RET()
