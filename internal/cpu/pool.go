@@ -110,10 +110,7 @@ func newPool(workers []*worker, nodes [][]int) *pool {
 // run does the n items of j and returns when all are done. No allocation: j lives in the session.
 func (p *pool) run(j job, n int) {
 	p.job = j
-	for i := range p.shares {
-		p.shares[i].next.Store(int64(n * i / len(p.shares)))
-		p.shares[i].end = int64(n * (i + 1) / len(p.shares))
-	}
+	p.cut(n)
 	if n < 2 || len(p.helpers) == 0 {
 		p.work(p.workers[0])
 		return
@@ -136,6 +133,14 @@ func (p *pool) run(j job, n int) {
 			continue
 		}
 		<-p.done // or a leftover of an earlier operation: look again
+	}
+}
+
+// cut gives each worker its share of n items.
+func (p *pool) cut(n int) {
+	for i := range p.shares {
+		p.shares[i].next.Store(int64(n * i / len(p.shares)))
+		p.shares[i].end = int64(n * (i + 1) / len(p.shares))
 	}
 }
 

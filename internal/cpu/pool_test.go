@@ -3,6 +3,7 @@ package cpu
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -51,6 +52,21 @@ func letHelpersPark(p *pool) {
 	for i := range p.helpers {
 		for !p.helpers[i].parked.Load() {
 			runtime.Gosched()
+		}
+	}
+}
+
+// A worker does its own share first, item after item, and then what others have left of theirs.
+func TestPoolSharesAreRuns(t *testing.T) {
+	p := newTestPool(t, 3)
+	for w, want := range [][]int{{0, 1, 2, 5, 6, 7, 8}, {5, 6, 7, 8, 0, 1, 2}, {6, 7, 8, 0, 1, 2, 5}} {
+		var got []int
+		p.job = itemFunc(func(_ *worker, item int) { got = append(got, item) })
+		p.cut(9)
+		p.shares[1].next.Store(5) // 3 and 4 are done
+		p.work(p.workers[w])
+		if !slices.Equal(got, want) {
+			t.Errorf("worker %d does %v, want %v", w, got, want)
 		}
 	}
 }
